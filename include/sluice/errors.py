@@ -1,0 +1,107 @@
+"""Every error Sluice raises, in one tree.
+
+    SluiceError
+    ├── ConfigurationError        a setting is missing or impossible
+    ├── BadInput                  the caller sent something we cannot read
+    │   └── InvalidPrincipal      a principal that is not one
+    ├── Refused                   the caller may not
+    │   ├── Unauthenticated       no key, a wrong key, a revoked key
+    │   ├── NotPermitted          a good key, used for someone it may not act for
+    │   ├── NotFound              absent or forbidden: the caller cannot tell which
+    │   ├── ScopeTooLarge         the person may read more objects than can be filtered by
+    │   └── TooStale              fresher permissions were demanded than we have
+    ├── SourceError               a source cannot be read
+    │   ├── SourceUnavailable     not now; the next run may succeed
+    │   └── SchemaDrift           a column the source cannot do without is gone
+    ├── LoadHeld                  a load looks wrong as a whole; the old content serves
+    ├── AlreadyRunning            another run of this source holds the lock
+    ├── IndexUnavailable          the index cannot be read or written
+    ├── CatalogUnavailable        the catalog cannot be reached
+    └── StackError                the local stack cannot start
+
+``str(error)`` says what happened, to what, and the cure, in one line fit for a person.
+"""
+
+from __future__ import annotations
+
+
+class SluiceError(Exception):
+    """What happened, to what (``subject``), and the ``cure``."""
+
+    def __init__(self, happened: str, *, subject: str | None = None, cure: str | None = None):
+        self.happened = happened
+        self.subject = subject
+        self.cure = cure
+        super().__init__(happened, subject, cure)
+
+    def __str__(self) -> str:
+        head = f"{self.subject}: {self.happened}" if self.subject else self.happened
+        return f"{head}. {self.cure}" if self.cure else head
+
+
+class ConfigurationError(SluiceError):
+    """A setting is missing or impossible."""
+
+
+class BadInput(SluiceError):
+    """The caller sent something that cannot be read."""
+
+
+class InvalidPrincipal(BadInput):
+    """A string that names no principal."""
+
+
+class Refused(SluiceError):
+    """The caller may not have what it asked for."""
+
+
+class Unauthenticated(Refused):
+    """No key, an unknown key, or one that was revoked or has expired."""
+
+
+class NotPermitted(Refused):
+    """A good key, used on behalf of someone it may not act for."""
+
+
+class NotFound(Refused):
+    """Absent or forbidden. The two must stay indistinguishable, in text and in status."""
+
+
+class ScopeTooLarge(Refused):
+    """The person may read more permission objects than one search can be filtered by."""
+
+
+class TooStale(Refused):
+    """The caller demanded fresher permissions than the catalog holds."""
+
+
+class SourceError(SluiceError):
+    """A source cannot be read."""
+
+
+class SourceUnavailable(SourceError):
+    """A source does not answer now; nothing was changed, and the next run may succeed."""
+
+
+class SchemaDrift(SourceError):
+    """A column without which the source cannot be read is gone or unusable."""
+
+
+class LoadHeld(SluiceError):
+    """A load looks wrong as a whole. Nothing of it was published; the old content serves."""
+
+
+class AlreadyRunning(SluiceError):
+    """Another run of the same source is in progress."""
+
+
+class IndexUnavailable(SluiceError):
+    """The index cannot be read or written."""
+
+
+class CatalogUnavailable(SluiceError):
+    """The catalog cannot be reached; nothing is answered without it."""
+
+
+class StackError(SluiceError):
+    """The local stack cannot start or stop."""

@@ -1,0 +1,130 @@
+"""The seams: what Sluice asks of the outside world, one small Protocol each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluice.model import (
+    Candidate,
+    Column,
+    Draft,
+    Identity,
+    IndexedChunk,
+    LandedRow,
+    Membership,
+    Policy,
+    Window,
+)
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors. The same text gives the same vector, alone or in a batch."""
+
+    @property
+    def model(self) -> str:
+        """Names the vector space: vectors of two models are never compared."""
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def window(self) -> int:
+        """The longest text, in this embedder's own tokens, of which nothing is cut off."""
+
+    def count_tokens(self, text: str) -> int: ...
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return unit-length rows, shape ``(len(texts), dimensions)``."""
+
+
+class Index(Protocol):
+    """Finds candidates, nothing more: it may be stale, doubled or resurrected.
+
+    ``scope`` is a set of ``acl_id``; an empty one finds nothing without asking the store. There is
+    no way to search without a scope, and no way to pass a filter of one's own.
+    """
+
+    def ensure(self) -> None:
+        """Create what is missing; refuse a store whose schema is not ours."""
+
+    def upsert(self, chunks: Sequence[IndexedChunk]) -> None:
+        """Write chunks, in one commit; writing the same ids again changes nothing."""
+
+    def search_terms(self, terms: str, scope: Collection[int], limit: int) -> list[Candidate]:
+        """The best ``limit`` permitted chunks by BM25 over analysed ``terms``, best first."""
+
+    def search_vector(self, vector: Vectors, scope: Collection[int], limit: int) -> list[Candidate]:
+        """The nearest ``limit`` permitted chunks by cosine, nearest first."""
+
+    def count(self, generations: Collection[int]) -> Mapping[int, int]:
+        """Chunks held of each generation; one that is absent counts 0."""
+
+    def delete(self, generations: Collection[int]) -> None:
+        """Remove every chunk of these generations."""
+
+    def generations(self) -> frozenset[int]:
+        """Every generation of which the store holds at least one chunk."""
+
+    def optimize(self) -> None:
+        """Fold new data into the indexes and drop dead files. Off the hot path."""
+
+    def ping(self) -> None:
+        """Return if the store can be read.
+
+        Raises:
+            IndexUnavailable: it cannot.
+        """
+
+
+class Source(Protocol):
+    """One place that documents come from. The value a file in ``dags/`` writes down."""
+
+    @property
+    def name(self) -> str:
+        """Lower-case letters, digits and ``_``: names the DAG, the schema and every document."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    def columns(self) -> Sequence[Column] | None:
+        """The columns as they are now, to tell drift by; None where there is no schema to drift.
+
+        Raises:
+            SourceUnavailable: the source does not answer.
+        """
+
+    def resources(self, window: Window | None) -> Sequence[Any]:
+        """Return the dlt resources ``rows``, ``listing``, ``acls`` and ``marks``, in that order.
+
+        ``sluice.landing`` documents their columns. With a ``window`` only ``rows`` changed inside
+        it are read, and nothing is listed.
+        """
+
+    def draft(self, row: LandedRow) -> Draft:
+        """Map a landed row; never raise: what is wrong goes into ``problems``."""
+
+
+class Directory(Protocol):
+    """Where people, groups and native accounts come from."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    def read(self) -> tuple[Sequence[Membership], Sequence[Identity]]:
+        """Everything the directory says now.
+
+        Raises:
+            SourceUnavailable: it does not answer; what was known stays, and ages.
+        """

@@ -1,0 +1,101 @@
+"""Configuration, read once into one frozen, typed object.
+
+Every field is an environment variable ``SLUICE_<NAME>``; ``sluice up`` writes those it decided on
+(the two database URLs and their passwords) to ``$SLUICE_HOME/sluice.env``, which is read too. The
+environment wins.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sluice.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """What can be set, with its default and its unit."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".sluice"), description="Where everything Sluice writes lives.")
+    tenant: str = Field(
+        "main",
+        min_length=1,
+        max_length=64,
+        pattern=r"^[a-z0-9_-]+$",
+        description="The tenant that this process works for.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="An external PostgreSQL, as an administrator. Unset: `sluice up` starts one.",
+    )
+    catalog_url: SecretStr | None = Field(
+        None, description="The catalog, as the role that serves and ingests (not the owner)."
+    )
+    landing_url: SecretStr | None = Field(
+        None, description="The same database, as the role that owns the landing schemas."
+    )
+    host: str = Field("127.0.0.1", description="The address that servers listen on.")
+    port: int = Field(8080, ge=1, le=65535, description="Airflow's port, and ours inside it.")
+    serve_port: int = Field(8090, ge=1, le=65535, description="The port of `sluice serve`.")
+    embedder: str = Field(
+        "local-static", pattern=r"^local-static$", description="The embedding model."
+    )
+    dense_weight: float = Field(
+        0.2,
+        ge=0.0,
+        le=1.0,
+        description="The vector list's weight in rank fusion; the keyword list has the rest.",
+    )
+    scope_cap: int = Field(
+        5000, ge=1, description="The most permission objects that one search is filtered by."
+    )
+    max_question: int = Field(4000, ge=1, description="The longest question, in characters.")
+    max_hits: int = Field(100, ge=1, description="The most hits one search returns.")
+    max_load_loss: float = Field(
+        0.3,
+        ge=0.0,
+        le=1.0,
+        description="A load that lost a larger fraction of its source's documents is held.",
+    )
+
+    @property
+    def index_path(self) -> Path:
+        return self.home / "index"
+
+    @property
+    def data_docs_path(self) -> Path:
+        return self.home / "data_docs"
+
+    def require(self, name: str) -> str:
+        """Return the secret or URL called ``name``, or say how to get one."""
+        value = getattr(self, name)
+        if value is None:
+            raise ConfigurationError(
+                f"SLUICE_{name.upper()} is not set",
+                cure="Start the stack with `sluice up`, or set it to a PostgreSQL URL",
+            )
+        return str(value.get_secret_value())
+
+
+@functools.cache
+def load() -> Settings:
+    """Read the environment, once per process.
+
+    Raises:
+        ConfigurationError: a value is impossible; the message names the variable.
+    """
+    home = Path(os.environ.get("SLUICE_HOME", ".sluice")).resolve()
+    try:
+        return Settings(home=home, _env_file=home / "sluice.env")  # type: ignore[call-arg]  # pydantic's own
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(
+            f"SLUICE_{name}: {first['msg']}", cure="See docs/configuration.md"
+        ) from None

@@ -1,0 +1,86 @@
+"""What every test may ask for: a real PostgreSQL, and a catalog of its own in it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sluice.catalog import Catalog, connect
+from sluice.catalog.migrate import migrate
+from sluice.stack import postgres
+
+PASSWORD = "made-up-for-tests"
+
+for name in [n for n in os.environ if n.startswith("SLUICE_")]:
+    del os.environ[name]  # a developer's own settings must not reach a test
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
+    """A PostgreSQL server that lives as long as the test session."""
+    directory = tmp_path_factory.mktemp("pg") / "data"
+    try:
+        yield postgres.start(directory, PASSWORD, port=0, durable=False)
+    finally:
+        postgres.remove(directory)
+
+
+@pytest.fixture(scope="session")
+def database(server: postgres.Server) -> str:
+    """The administrator's URL of a migrated database, shared by the session."""
+    engine = connect(server.url())
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("CREATE DATABASE sluice"))
+    engine.dispose()
+    migrate(server.url("sluice"), app_password=PASSWORD, landing_password=PASSWORD)
+    return server.url("sluice")
+
+
+def as_role(url: str, role: str) -> str:
+    """The same database, logged in to as ``role``."""
+    return sa.make_url(url).set(username=role, password=PASSWORD).render_as_string(False)
+
+
+@pytest.fixture
+def catalog_url(database: str) -> str:
+    """The catalog, as the application role."""
+    return as_role(database, "sluice_app")
+
+
+@pytest.fixture
+def landing_url(database: str) -> str:
+    """The same database, as the role that owns the landing schemas."""
+    return as_role(database, "sluice_landing")
+
+
+@pytest.fixture
+def new_catalog(catalog_url: str) -> Iterator[Callable[[], Catalog]]:
+    """Make catalogs, each of a tenant of its own: tests share a database and see nothing of it."""
+    made: list[Catalog] = []
+
+    def make() -> Catalog:
+        made.append(Catalog(catalog_url, f"t-{uuid.uuid4().hex[:12]}"))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def catalog(new_catalog: Callable[[], Catalog]) -> Catalog:
+    """A catalog with nothing in it, bound as the application is."""
+    return new_catalog()
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real corpora beside the project; a test that needs them skips where they are absent."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("skipped: no shared/data beside the project")
+    return path
