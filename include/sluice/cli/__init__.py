@@ -1,0 +1,40 @@
+"""The command line: what an operator does at a terminal.
+
+One module per group of commands. Exit codes are those of :mod:`sluice.cli.output`; an error is one
+line on stderr. ``sluice --help`` must answer at once, so commands import what is heavy themselves.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from sluice.cli import keys, quarantine, search, serve, status
+from sluice.cli.output import fail
+from sluice.errors import SluiceError
+
+app = typer.Typer(
+    name="sluice",
+    help="Keeps AI agents supplied with context that is fresh, permitted and traceable.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("search")(search.search)
+app.command("status")(status.status)
+app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
+app.add_typer(quarantine.app, name="quarantine")
+
+
+def main() -> None:
+    """Run one command and exit: never with a traceback."""
+    try:
+        app()
+    except SluiceError as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001  # the last line of defence: a person reads this
+        sys.exit(fail(SluiceError(f"unexpected {type(error).__name__}: {error}")))

@@ -1,0 +1,57 @@
+"""How every command speaks: results on stdout, one line per error on stderr, an exit code.
+
+0  done
+1  failed
+2  bad usage, bad input, bad configuration
+3  refused: not found, not permitted, held
+4  unavailable: the catalog, the index or a source does not answer
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from sluice.errors import (
+    AlreadyRunning,
+    BadInput,
+    CatalogUnavailable,
+    ConfigurationError,
+    IndexUnavailable,
+    LoadHeld,
+    Refused,
+    SluiceError,
+    SourceUnavailable,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_CODES: tuple[tuple[tuple[type[SluiceError], ...], int], ...] = (
+    ((BadInput, ConfigurationError), 2),
+    ((Refused, LoadHeld, AlreadyRunning), 3),
+    ((CatalogUnavailable, IndexUnavailable, SourceUnavailable), 4),
+)
+
+
+def fail(error: SluiceError) -> int:
+    """Say on stderr, in one line, what happened; return the exit code for it."""
+    line = " ".join(str(error).split())
+    typer.echo(f"sluice: {line}", err=True)
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), 1)
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` (dataclasses and times included) as JSON on stdout."""
+    typer.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
