@@ -1,0 +1,161 @@
+"""Sources, their loads and their runs: what happened, for Airflow's page and ``sluice status``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+LoadState = Literal["validated", "held", "published"]
+RunState = Literal["succeeded", "held", "failed"]
+
+
+def ensure_source(
+    connection: sa.Connection, source: str, kind: str, max_acl_age: timedelta | None
+) -> None:
+    """Make the source known, with the owner's newest policy."""
+    connection.execute(
+        sa.text(
+            """
+            INSERT INTO sluice.source (source, kind, max_acl_age)
+            VALUES (:source, :kind, :max_acl_age)
+            ON CONFLICT (tenant_id, source) DO UPDATE
+                SET kind = excluded.kind, max_acl_age = excluded.max_acl_age
+            """
+        ),
+        {"source": source, "kind": kind, "max_acl_age": max_acl_age},
+    )
+
+
+def lock_source(connection: sa.Connection, source: str) -> bool:
+    """Take the source's lock until the transaction ends; False where another run holds it.
+
+    The lock lives in the server: it goes with the connection, so a killed run frees it.
+    """
+    return bool(
+        connection.execute(
+            sa.text(
+                "SELECT pg_try_advisory_xact_lock("
+                "hashtextextended(current_setting('sluice.tenant') || chr(31) || :source, 0))"
+            ),
+            {"source": source},
+        ).scalar_one()
+    )
+
+
+def columns(connection: sa.Connection, source: str) -> list[dict[str, Any]] | None:
+    """The source's columns as the last run saw them."""
+    found: list[dict[str, Any]] | None = connection.execute(
+        sa.text("SELECT columns FROM sluice.source WHERE source = :source"), {"source": source}
+    ).scalar_one_or_none()
+    return found
+
+
+def store_columns(connection: sa.Connection, source: str, now: list[dict[str, Any]]) -> None:
+    """Remember the source's columns for the next run to compare with."""
+    connection.execute(
+        sa.text(
+            "UPDATE sluice.source SET columns = CAST(:columns AS jsonb) WHERE source = :source"
+        ),
+        {"source": source, "columns": json.dumps(now)},
+    )
+
+
+def loads(connection: sa.Connection, source: str, states: Collection[LoadState]) -> set[str]:
+    """The source's loads that are in one of ``states``."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT load_id FROM sluice.load WHERE source = :source AND state = ANY(:states)"
+        ),
+        {"source": source, "states": list(states)},
+    )
+    return {row.load_id for row in rows}
+
+
+def mark_loads(
+    connection: sa.Connection, source: str, load_ids: Collection[str], state: LoadState
+) -> None:
+    """Move loads to ``state``."""
+    if load_ids:
+        connection.execute(
+            sa.text(
+                """
+                INSERT INTO sluice.load (source, load_id, state) VALUES (:source, :load_id, :state)
+                ON CONFLICT (tenant_id, source, load_id) DO UPDATE SET state = excluded.state
+                """
+            ),
+            [{"source": source, "load_id": each, "state": state} for each in load_ids],
+        )
+
+
+def synced(connection: sa.Connection, source: str) -> None:
+    """Note that what the source showed is live as of now."""
+    connection.execute(
+        sa.text("UPDATE sluice.source SET synced_at = now() WHERE source = :source"),
+        {"source": source},
+    )
+
+
+def begin(connection: sa.Connection, run_id: str, source: str) -> None:
+    """Open a run, or re-open it for a retry."""
+    connection.execute(
+        sa.text(
+            """
+            INSERT INTO sluice.run (run_id, source, state, summary)
+            VALUES (:run_id, :source, 'running', '{}')
+            ON CONFLICT (tenant_id, run_id) DO UPDATE
+                SET state = 'running', message = NULL, finished_at = NULL
+            """
+        ),
+        {"run_id": run_id, "source": source},
+    )
+
+
+def note(connection: sa.Connection, run_id: str, summary: Mapping[str, Any]) -> None:
+    """Merge ``summary`` into the run's; stage seconds are merged stage by stage."""
+    connection.execute(
+        sa.text(
+            """
+            UPDATE sluice.run SET summary = summary || CAST(:summary AS jsonb) || jsonb_build_object(
+                'stages', coalesce(summary->'stages', '{}') || CAST(:stages AS jsonb))
+            WHERE run_id = :run_id
+            """
+        ),
+        {
+            "run_id": run_id,
+            "summary": json.dumps({k: v for k, v in summary.items() if k != "stages"}),
+            "stages": json.dumps(summary.get("stages", {})),
+        },
+    )
+
+
+def summary(connection: sa.Connection, run_id: str) -> dict[str, Any]:
+    """What the run noted so far."""
+    found = connection.execute(
+        sa.text("SELECT summary FROM sluice.run WHERE run_id = :run_id"), {"run_id": run_id}
+    ).scalar_one_or_none()
+    return dict(found or {})
+
+
+def finish(
+    connection: sa.Connection, run_id: str, state: RunState, message: str | None = None
+) -> None:
+    """Close the run."""
+    connection.execute(
+        sa.text(
+            "UPDATE sluice.run SET state = :state, message = :message, finished_at = now()"
+            " WHERE run_id = :run_id"
+        ),
+        {"run_id": run_id, "state": state, "message": message},
+    )
+
+
+def store_data_docs(connection: sa.Connection, run_id: str, path: str) -> None:
+    """Remember where the run's Data Docs are."""
+    connection.execute(
+        sa.text("UPDATE sluice.run SET data_docs = :path WHERE run_id = :run_id"),
+        {"run_id": run_id, "path": path},
+    )
