@@ -57,11 +57,9 @@ class Settings(BaseSettings):
     )
     max_question: int = Field(4000, ge=1, description="The longest question, in characters.")
     max_hits: int = Field(100, ge=1, description="The most hits one search returns.")
-    max_load_loss: float = Field(
-        0.3,
-        ge=0.0,
-        le=1.0,
-        description="A load that lost a larger fraction of its source's documents is held.",
+    suites: Path = Field(
+        Path(__file__).resolve().parents[1] / "suites",
+        description="Where the expectation suites are.",
     )
 
     @property

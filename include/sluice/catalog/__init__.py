@@ -36,13 +36,15 @@ class Catalog:
             CatalogUnavailable: the server cannot be reached, or went away meanwhile.
         """
         try:
-            with self._engine.connect().execution_options(isolation_level=isolation) as connection:
-                with connection.begin():
-                    connection.execute(
-                        sa.text("SELECT set_config('sluice.tenant', :tenant, true)"),
-                        {"tenant": self.tenant},
-                    )
-                    yield connection
+            with (
+                self._engine.connect().execution_options(isolation_level=isolation) as connection,
+                connection.begin(),
+            ):
+                connection.execute(
+                    sa.text("SELECT set_config('sluice.tenant', :tenant, true)"),
+                    {"tenant": self.tenant},
+                )
+                yield connection
         except (OperationalError, InterfaceError) as error:
             raise unavailable(error) from error
         except DBAPIError as error:
@@ -74,7 +76,8 @@ class Catalog:
 _BYPASSES = """
 SELECT r.rolsuper OR r.rolbypassrls OR EXISTS (
     SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'sluice' AND c.relkind = 'r' AND pg_has_role(current_user, c.relowner, 'MEMBER'))
+    WHERE n.nspname = 'sluice' AND c.relkind = 'r'
+      AND pg_has_role(current_user, c.relowner, 'MEMBER'))
 FROM pg_roles r WHERE r.rolname = current_user
 """
 

@@ -23,9 +23,7 @@ def lookup(
         ),
         {"model": model, "hashes": [bytes.fromhex(each) for each in content_hashes]},
     )
-    return {
-        bytes(row.content_hash).hex(): np.frombuffer(row.vector, dtype=_DTYPE) for row in rows
-    }
+    return {bytes(row.content_hash).hex(): np.frombuffer(row.vector, dtype=_DTYPE) for row in rows}
 
 
 def store(connection: sa.Connection, model: str, vectors: Mapping[str, Vectors]) -> None:

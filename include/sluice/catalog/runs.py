@@ -67,9 +67,7 @@ def store_columns(connection: sa.Connection, source: str, now: list[dict[str, An
 def loads(connection: sa.Connection, source: str, states: Collection[LoadState]) -> set[str]:
     """The source's loads that are in one of ``states``."""
     rows = connection.execute(
-        sa.text(
-            "SELECT load_id FROM sluice.load WHERE source = :source AND state = ANY(:states)"
-        ),
+        sa.text("SELECT load_id FROM sluice.load WHERE source = :source AND state = ANY(:states)"),
         {"source": source, "states": list(states)},
     )
     return {row.load_id for row in rows}
@@ -119,8 +117,9 @@ def note(connection: sa.Connection, run_id: str, summary: Mapping[str, Any]) -> 
     connection.execute(
         sa.text(
             """
-            UPDATE sluice.run SET summary = summary || CAST(:summary AS jsonb) || jsonb_build_object(
-                'stages', coalesce(summary->'stages', '{}') || CAST(:stages AS jsonb))
+            UPDATE sluice.run SET summary = summary || CAST(:summary AS jsonb)
+                || jsonb_build_object('stages',
+                    coalesce(summary->'stages', '{}') || CAST(:stages AS jsonb))
             WHERE run_id = :run_id
             """
         ),

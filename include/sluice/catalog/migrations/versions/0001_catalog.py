@@ -125,7 +125,8 @@ CREATE TABLE sluice.generation (
     built_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, generation)
 );
-CREATE INDEX generation_unfinished ON sluice.generation (tenant_id, source) WHERE state IN ('building', 'retired');
+CREATE INDEX generation_unfinished ON sluice.generation (tenant_id, source)
+    WHERE state IN ('building', 'retired');
 CREATE INDEX generation_by_document ON sluice.generation (tenant_id, document_id);
 CREATE TABLE sluice.embedding (
     tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
@@ -206,7 +207,8 @@ BEGIN
         EXECUTE format($p$CREATE POLICY tenant ON sluice.%I
             USING (tenant_id = current_setting('sluice.tenant', true))
             WITH CHECK (tenant_id = current_setting('sluice.tenant', true))$p$, t.tablename);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON sluice.%I TO sluice_app', t.tablename);
+        EXECUTE format(
+            'GRANT SELECT, INSERT, UPDATE, DELETE ON sluice.%I TO sluice_app', t.tablename);
     END LOOP;
     REVOKE UPDATE, DELETE ON sluice.audit_event FROM sluice_app;
     GRANT USAGE ON SCHEMA sluice TO sluice_app;

@@ -1,0 +1,28 @@
+"""One source's way from landing to live: extract, validate, publish.
+
+Each stage is a plain call that may be killed anywhere and run again: what is left to do is read
+from the landing zone and the catalog, never handed over. One stage of a source runs at a time; a
+lock in the catalog sees to it, whoever calls.
+
+What a reader sees changes in one place only, the flip in ``publish``: new content, deletions and
+wider permissions become live in one catalog transaction. Narrower permissions do not wait for it.
+"""
+
+from __future__ import annotations
+
+from sluice.ingest.directory import sync_directory
+from sluice.ingest.pipeline import Pipeline, open_pipeline
+from sluice.ingest.progress import Progress
+from sluice.ingest.stages import Validated, extract, publish, run, validate
+
+__all__ = [
+    "Pipeline",
+    "Progress",
+    "Validated",
+    "extract",
+    "open_pipeline",
+    "publish",
+    "run",
+    "sync_directory",
+    "validate",
+]

@@ -1,0 +1,312 @@
+"""The three stages of an ingest run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from sluice import landing, validation
+from sluice.catalog import documents, drift, permissions, quarantine, runs
+from sluice.documents import to_document
+from sluice.errors import LoadHeld
+from sluice.ingest.build import Builder, Built, recipe
+from sluice.ingest.pipeline import Pipeline, exclusive
+from sluice.ingest.plan import Change, Plan, lost_fraction, plan
+from sluice.ingest.progress import Progress
+from sluice.model import Document, Grant, LandedRow, Listing, RunSummary, Window
+from sluice.ports import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """What validation found: how many rows were judged and rejected, and the page that shows it."""
+
+    rows: int
+    quarantined: int
+    data_docs: str
+
+
+def run(
+    pipeline: Pipeline,
+    source: Source,
+    run_id: str,
+    *,
+    window: Window | None = None,
+    accept_loss: bool = False,
+    progress: Progress | None = None,
+) -> RunSummary:
+    """Extract, validate and publish, as the DAG does in three tasks."""
+    extract(pipeline, source, run_id, window=window, progress=progress)
+    validate(pipeline, source, run_id, accept_loss=accept_loss, progress=progress)
+    return publish(pipeline, source, run_id, progress=progress)
+
+
+def extract(
+    pipeline: Pipeline,
+    source: Source,
+    run_id: str,
+    *,
+    window: Window | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Bring what changed at the source into its landing schema; return the load's id.
+
+    Args:
+        pipeline: what to work with.
+        source: what to read.
+        run_id: names the run in every record of it.
+        window: read rows that changed inside it again, instead of those after the cursor.
+        progress: told of every boundary.
+
+    Raises:
+        SourceUnavailable: the source does not answer.
+        SchemaDrift: a column that the source cannot do without is gone.
+    """
+    progress = progress or Progress()
+    with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
+        with progress.stage("extract"):
+            _record_drift(pipeline, source, run_id)
+            load = landing.land(source, pipeline.landing_url, window)
+        with pipeline.catalog.begin() as connection:
+            runs.note(connection, run_id, {"stages": progress.seconds})
+    return load.load_id
+
+
+def validate(
+    pipeline: Pipeline,
+    source: Source,
+    run_id: str,
+    *,
+    accept_loss: bool = False,
+    progress: Progress | None = None,
+) -> Validated:
+    """Judge every landed row that is not live yet; reject rows, or hold the whole load.
+
+    Permissions that became narrower are applied here, before anything is judged.
+
+    Args:
+        pipeline: what to work with.
+        source: whose rows.
+        run_id: names the run.
+        accept_loss: publish even if the source lost more documents than its policy allows.
+        progress: told of every boundary.
+
+    Raises:
+        LoadHeld: the source lost too many documents at once.
+    """
+    progress = progress or Progress()
+    with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
+        work = _left_to_do(pipeline, source)
+        with progress.stage("narrow"), pipeline.catalog.begin() as connection:
+            permissions.narrow(connection, source.name, _grants(work.listing))
+        with progress.stage("validate"):
+            verdict = validation.validate(
+                source.name,
+                [source.draft(row) for row in work.rows],
+                work.listing,
+                suites=pipeline.suites,
+                docs=pipeline.settings.data_docs_path / source.name / run_id,
+            )
+            progress.reached("validate: judged")
+            rejected = {row.key: row for row in work.rows if row.key in verdict.bad}
+            with pipeline.catalog.begin() as connection:
+                quarantine.put(connection, source.name, rejected.values(), verdict.bad)
+                good = [row.key for row in work.rows if row.key not in verdict.bad]
+                quarantine.resolve(connection, source.name, good)
+                runs.store_data_docs(connection, run_id, str(verdict.docs))
+                runs.note(
+                    connection,
+                    run_id,
+                    {"quarantined": len(rejected), "stages": progress.seconds},
+                )
+        _hold_or_pass(pipeline, source, work, accept_loss)
+        with pipeline.catalog.begin() as connection:
+            runs.note(connection, run_id, {"stages": progress.seconds})
+    return Validated(rows=len(work.rows), quarantined=len(rejected), data_docs=str(verdict.docs))
+
+
+def publish(
+    pipeline: Pipeline, source: Source, run_id: str, *, progress: Progress | None = None
+) -> RunSummary:
+    """Make everything validated live, in one flip, and collect what it replaced.
+
+    Raises:
+        IndexUnavailable: the index cannot be written, or lost something; nothing became visible.
+    """
+    progress = progress or Progress()
+    with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
+        with progress.stage("collect"):
+            _collect(pipeline, source.name, progress)
+        with progress.stage("plan"):
+            work = _left_to_do(pipeline, source)
+            if not work.validated:
+                return _finish(pipeline, source, run_id, work, None, Built(), progress)
+            todo = _plan(pipeline, source, work)
+            with pipeline.catalog.begin() as connection:
+                acl_ids = permissions.ensure_acls(
+                    connection, source.name, {each.acl_key for each in todo.builds}
+                )
+        builder = Builder(
+            pipeline.catalog,
+            pipeline.index,
+            pipeline.embedder,
+            run_id=run_id,
+            batch=pipeline.batch,
+            progress=progress,
+        )
+        built = builder.build(todo.builds, acl_ids)
+        with progress.stage("flip"):
+            regranted = _flip(pipeline, source, work, todo, built)
+        with progress.stage("collect"):
+            _collect(pipeline, source.name, progress)
+        return _finish(pipeline, source, run_id, work, (todo, regranted), built, progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What lies in the landing zone and is not live yet."""
+
+    load_ids: tuple[str, ...]  # oldest first; the last one listed the source
+    validated: bool  # the newest load passed, so all before it may go live with it
+    rows: tuple[LandedRow, ...]
+    listing: Listing
+    known: Mapping[str, documents.Known]
+
+
+def _left_to_do(pipeline: Pipeline, source: Source) -> _Work:
+    """Read what is left to do: rows of unpublished loads, and any that a run could not publish.
+
+    A row comes back although its load is published when it was quarantined (its cure may lie
+    elsewhere: a mended suite, a mended ACL) or when its document is listed but not live (deleted
+    and restored without a change, which no cursor shows).
+    """
+    name, url = source.name, pipeline.landing_url
+    with pipeline.catalog.begin() as connection:
+        published = runs.loads(connection, name, ["published"])
+        validated = runs.loads(connection, name, ["validated"])
+        rejected = quarantine.keys(connection, name)
+        known = documents.known(connection, name)
+    pending = landing.pending(url, name, published)
+    listing = landing.listing(url, name)
+    rows = {row.key: row for row in landing.rows(url, name, pending)}
+    live = {each.native_id for each in known.values()}
+    again = (rejected | (listing.acl_keys.keys() - live)) - rows.keys()
+    rows |= {row.key: row for row in landing.rows_by_key(url, name, again)}
+    return _Work(
+        load_ids=tuple(pending),
+        validated=bool(pending) and pending[-1] in validated,
+        rows=tuple(rows.values()),
+        listing=listing,
+        known=known,
+    )
+
+
+def _grants(listing: Listing) -> dict[str, frozenset[Grant]]:
+    """Each listed object's grants; one that could not be read grants nothing."""
+    return {key: frozenset() if each.error else each.grants for key, each in listing.acls.items()}
+
+
+def _record_drift(pipeline: Pipeline, source: Source, run_id: str) -> None:
+    now = source.columns()
+    if now is None:
+        return
+    with pipeline.catalog.begin() as connection:
+        before = runs.columns(connection, source.name)
+        drift.store(connection, source.name, run_id, validation.compare_columns(before, now))
+        runs.store_columns(connection, source.name, [asdict(each) for each in now])
+
+
+def _hold_or_pass(pipeline: Pipeline, source: Source, work: _Work, accept_loss: bool) -> None:
+    live = {each.native_id for each in work.known.values()}
+    lost = lost_fraction(live, work.listing.acl_keys.keys())
+    held = lost > source.policy.max_loss and not accept_loss
+    with pipeline.catalog.begin() as connection:
+        runs.mark_loads(connection, source.name, work.load_ids, "held" if held else "validated")
+    if held:
+        gone = len(live - work.listing.acl_keys.keys())
+        raise LoadHeld(
+            f"{gone} of {len(live)} documents are gone from the source ({lost:.0%}, more than the "
+            f"{source.policy.max_loss:.0%} that its policy allows); the old content keeps serving",
+            subject=source.name,
+            cure="If they were meant to go, trigger the DAG with accept_loss; "
+            "if not, mend the source and run again",
+        )
+
+
+def _plan(pipeline: Pipeline, source: Source, work: _Work) -> Plan:
+    with pipeline.catalog.begin() as connection:
+        rejected = quarantine.keys(connection, source.name)
+    incoming: dict[str, Document] = {}
+    for row in work.rows:
+        if row.key not in rejected:
+            acl_key = work.listing.acl_keys.get(row.key)
+            document = to_document(source.draft(row), source.name, acl_key or "")
+            incoming[document.id] = document
+    listed = {f"{source.name}:{key}": acl_key for key, acl_key in work.listing.acl_keys.items()}
+    return plan(work.known, incoming, listed, recipe(pipeline.embedder))
+
+
+def _flip(
+    pipeline: Pipeline, source: Source, work: _Work, todo: Plan, built: Built
+) -> frozenset[str]:
+    """The one transaction that readers notice; return the documents whose readers changed."""
+    with pipeline.catalog.begin() as connection:
+        changed = permissions.apply(
+            connection, source.name, _grants(work.listing), work.listing.observed_at
+        )
+        documents.flip(connection, built.generations)
+        documents.guard(connection, source.name, todo.guard)
+        documents.describe(connection, todo.describe)
+        documents.delete(connection, todo.deleted)
+        runs.mark_loads(connection, source.name, work.load_ids, "published")
+        runs.synced(connection, source.name)
+        return frozenset(documents.under(connection, changed))
+
+
+def _collect(pipeline: Pipeline, name: str, progress: Progress) -> None:
+    """Remove from the index what no reader can reach: replaced, deleted, or half built."""
+    with pipeline.catalog.begin() as connection:
+        generations = documents.unfinished(connection, name)
+    if generations:
+        pipeline.index.delete(generations.keys())
+        progress.reached("collect: deleted")
+        with pipeline.catalog.begin() as connection:
+            documents.collected(connection, generations.keys())
+
+
+def _finish(
+    pipeline: Pipeline,
+    source: Source,
+    run_id: str,
+    work: _Work,
+    done: tuple[Plan, frozenset[str]] | None,
+    built: Built,
+    progress: Progress,
+) -> RunSummary:
+    """Close the run's record and say what it did."""
+    counts = _counts(*done) if done else {}
+    with pipeline.catalog.begin() as connection:
+        runs.note(
+            connection,
+            run_id,
+            {
+                **counts,
+                "load_ids": list(work.load_ids),
+                "chunks": built.chunks,
+                "embedded": built.embedded,
+                "stages": progress.seconds,
+            },
+        )
+        noted = runs.summary(connection, run_id)
+        runs.finish(connection, run_id, "succeeded")
+    noted["load_ids"] = tuple(noted["load_ids"])
+    return RunSummary(source=source.name, run_id=run_id, **noted)
+
+
+def _counts(todo: Plan, regranted: frozenset[str]) -> dict[str, int]:
+    """Documents by change; one that is otherwise unchanged but has other readers is ACL-only."""
+    counts = {change.value: todo.count(change) for change in Change}
+    quiet = sum(1 for each in regranted if todo.changes.get(each) is Change.UNCHANGED)
+    counts[Change.UNCHANGED] -= quiet
+    counts[Change.ACL_ONLY] += quiet
+    return counts
