@@ -17,9 +17,9 @@ import hashlib
 import json
 import unicodedata
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sluice.errors import BadInput, InvalidPrincipal
@@ -220,6 +220,15 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """An agent whose key was checked, and whom it may act for."""
+
+    agent: str
+    key_id: str | None  # None: an operator at this machine's own command line
+    acts_for: frozenset[Principal]  # anyone who comes under one of these; ``public`` is everyone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why a person may read: the grant that allowed it and how the person comes under it."""
 
@@ -258,11 +267,25 @@ def chunk_id(tenant: str, document_id: str, generation: int, ordinal: int) -> st
     return str(uuid.uuid5(_CHUNK_NAMESPACE, name))
 
 
-def acl_hash(grants: frozenset[Grant]) -> str:
-    """SHA-256 of an ACL's grants, whatever their order."""
+def settle(grants: Iterable[Grant]) -> frozenset[Grant]:
+    """One grant for each principal and effect: of several, the one that lasts longest."""
+    longest: dict[tuple[Principal, Effect], Grant] = {}
+    for grant in grants:
+        rival = longest.setdefault((grant.principal, grant.effect), grant)
+        if rival.expires_at and (not grant.expires_at or grant.expires_at > rival.expires_at):
+            longest[grant.principal, grant.effect] = grant
+    return frozenset(longest.values())
+
+
+def acl_hash(grants: Iterable[Grant]) -> str:
+    """SHA-256 of what an ACL means, whatever the order and the time zone it is written in."""
     lines = sorted(
-        (str(g.principal), g.effect.value, g.expires_at.isoformat() if g.expires_at else "")
-        for g in grants
+        (
+            str(g.principal),
+            g.effect.value,
+            g.expires_at.astimezone(UTC).isoformat() if g.expires_at else "",
+        )
+        for g in settle(grants)
     )
     return _digest(json.dumps(lines))
 

@@ -76,7 +76,7 @@ CREATE TABLE sluice.identity (
     account text NOT NULL,
     person text NOT NULL,
     directory text NOT NULL,
-    PRIMARY KEY (tenant_id, account)
+    PRIMARY KEY (tenant_id, account, directory)
 );
 CREATE INDEX identity_by_person ON sluice.identity (tenant_id, person);
 CREATE TABLE sluice.acl_version (
