@@ -290,6 +290,11 @@ def acl_hash(grants: Iterable[Grant]) -> str:
     return _digest(json.dumps(lines))
 
 
+def storable(text: str) -> bool:
+    """Whether PostgreSQL can hold ``text`` at all: it has no NUL and no lone surrogate."""
+    return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def require_aware(moment: datetime, subject: str) -> datetime:
     """Return ``moment``; a time without a zone is refused, since it names no instant."""
     if moment.tzinfo is None:
