@@ -67,7 +67,6 @@ class Permitted:
 
     candidate: Candidate
     document: LiveDocument
-    reason: Reason | None  # where it was asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +74,7 @@ class Gated:
     """What became of candidates, in their order, as of one snapshot."""
 
     permitted: tuple[Permitted, ...]
+    reasons: Mapping[int, Reason]  # by acl_id, where they were asked for
     denied: int
     replaced: Mapping[str, int]  # documents of which an old version was found: the live one
     acl_version: int
@@ -137,21 +137,16 @@ class Access:
             live = scopes.documents(connection, {each.document_id for each in candidates})
             readable = _readable(connection, person, principals, live.values())
             verdicts = [judge(each, live.get(each.document_id), readable) for each in candidates]
-            passed = [
-                (each, live[each.document_id])
+            permitted = tuple(
+                Permitted(candidate=each, document=live[each.document_id])
                 for each, verdict in zip(candidates, verdicts, strict=True)
                 if verdict is Verdict.PERMITTED
-            ]
-            reasons = (
-                _reasons(connection, person, principals, {each.acl_id for _, each in passed})
-                if explain
-                else {}
             )
+            told = {each.document.acl_id for each in permitted} if explain else ()
+            reasons = _reasons(connection, person, principals, told)
         return Gated(
-            permitted=tuple(
-                Permitted(candidate=each, document=document, reason=reasons.get(document.acl_id))
-                for each, document in passed
-            ),
+            permitted=permitted,
+            reasons=reasons,
             denied=verdicts.count(Verdict.DENIED),
             replaced={
                 each.document_id: live[each.document_id].generation
@@ -287,6 +282,8 @@ def _reasons(
     principals: frozenset[Principal],
     acl_ids: Collection[int],
 ) -> dict[int, Reason]:
+    if not acl_ids:
+        return {}
     steps = scopes.steps(connection, person, principals)
     return explain(person, steps, scopes.allows(connection, acl_ids, principals))
 

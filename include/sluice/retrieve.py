@@ -1,0 +1,255 @@
+"""A question becomes hits: only what the person may read, exactly ranked, and on record.
+
+A search takes the best of the keyword list and of the vector list inside the person's scope, lets
+the gate remove what is no longer so, fuses what is left, and passes the gate once more right
+before it is audited. Ranks depend on permitted documents alone, with one exception that keyword
+search brings along: how rare a term is (BM25's IDF) is counted over the whole index.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sluice.access import ANY_AGE, Access, Freshness, Gated, Permitted, PermittedDocument, Scope
+from sluice.audit import Audit, Read
+from sluice.errors import BadInput, IndexUnavailable, Refused
+from sluice.index.analysis import analyse
+from sluice.index.fusion import DEPTH, fuse
+from sluice.model import Caller, Candidate, Hit, Principal, Reason, storable
+from sluice.ports import Embedder, Index
+
+_ATTEMPTS = 8  # each takes milliseconds; a document is not published that fast
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+Search = Callable[[Scope, int], list[Candidate]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a person may read about a question, best first."""
+
+    hits: tuple[Hit, ...]
+    acl_version: int
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """One whole document."""
+
+    document: PermittedDocument
+    trace_id: str
+
+
+class Retriever:
+    """Answers questions and hands out documents, on behalf of people."""
+
+    def __init__(
+        self,
+        access: Access,
+        index: Index,
+        embedder: Embedder,
+        audit: Audit,
+        *,
+        dense_weight: float,
+        max_question: int,
+        max_hits: int,
+    ):
+        self._access = access
+        self._index = index
+        self._embedder = embedder
+        self._audit = audit
+        self._dense_weight = dense_weight
+        self._max_question = max_question
+        self._max_hits = max_hits
+
+    def search(
+        self,
+        caller: Caller,
+        person: Principal,
+        question: str,
+        k: int,
+        *,
+        freshness: Freshness = ANY_AGE,
+        trace_id: str | None = None,
+    ) -> Answer:
+        """Return the best ``k`` chunks that ``person`` may read, fewer where there are no more.
+
+        Raises:
+            BadInput: the question or ``k`` is out of bounds.
+            Refused: the caller may not ask for the person, or what :meth:`Access.scope` refuses.
+            IndexUnavailable, CatalogUnavailable: no answer is better than a wrong one.
+        """
+        self._require_sane(question, k)
+        trace_id = trace_id or new_trace_id()
+        try:
+            scope, gated = self._find(caller, person, question, k, freshness)
+        except Refused as refused:
+            self._audit.record(_refusal(refused, trace_id, caller, person, "search", question))
+            raise
+        hits = tuple(
+            _hit(rank, each, gated.reasons[each.document.acl_id])
+            for rank, each in enumerate(gated.permitted, start=1)
+        )
+        self._audit.record(
+            Read(
+                trace_id=trace_id,
+                caller=caller,
+                person=person,
+                action="search",
+                asked=question,
+                scope_hash=scope.hash,
+                acl_version=gated.acl_version,
+                denied=gated.denied,
+                returned=tuple((hit.document_id, hit.generation) for hit in hits),
+            )
+        )
+        return Answer(hits=hits, acl_version=gated.acl_version, trace_id=trace_id)
+
+    def document(
+        self, caller: Caller, person: Principal, document_id: str, *, trace_id: str | None = None
+    ) -> Fetched:
+        """Return a whole document as it is now.
+
+        Raises:
+            NotFound: it is absent, or ``person`` may not read it.
+            Refused: the caller may not ask for the person, or permissions are too old.
+        """
+        trace_id = trace_id or new_trace_id()
+        try:
+            found = self._access.document(caller, person, document_id)
+        except Refused as refused:
+            self._audit.record(_refusal(refused, trace_id, caller, person, "fetch", document_id))
+            raise
+        self._audit.record(
+            Read(
+                trace_id=trace_id,
+                caller=caller,
+                person=person,
+                action="fetch",
+                asked=document_id,
+                acl_version=found.acl_version,
+                returned=((document_id, found.document.generation),),
+            )
+        )
+        return Fetched(document=found, trace_id=trace_id)
+
+    def _require_sane(self, question: str, k: int) -> None:
+        if not question.strip() or len(question) > self._max_question:
+            raise BadInput(f"a question has 1 to {self._max_question} characters", subject="query")
+        if not storable(question):
+            raise BadInput("a question has no NUL and no lone surrogate", subject="query")
+        if not 1 <= k <= self._max_hits:
+            raise BadInput(f"k is 1 to {self._max_hits}", subject="k")
+
+    def _find(
+        self, caller: Caller, person: Principal, question: str, k: int, freshness: Freshness
+    ) -> tuple[Scope, Gated]:
+        """Search until one search saw everything that was live when it was judged.
+
+        A document whose new version went live after the index was searched is found by its old
+        version, which the gate drops: then the search is made again, so that it is never missing.
+        If the version that is live now was known to be live before the search began, the search
+        could find it, and did not: that is no reason to search again.
+        """
+        searches = self._searches(question)
+        depth = max(DEPTH, 5 * k)
+        known: dict[str, int] = {}
+        denied = 0
+        for _ in range(_ATTEMPTS):
+            scope = self._access.scope(caller, person, freshness)
+            (keyword, dense), first = self._ranked(caller, person, searches, scope, depth)
+            best = fuse(keyword, dense, self._dense_weight)[:k]
+            last = self._access.gate(caller, person, best, explain=True)
+            denied += first.denied + last.denied
+            replaced = {**first.replaced, **last.replaced}
+            if len(last.permitted) == len(best) and replaced.items() <= known.items():
+                return scope, replace(last, denied=denied)
+            known |= replaced
+        raise IndexUnavailable(
+            "documents change faster than they can be searched", cure="Ask again in a moment"
+        )
+
+    def _searches(self, question: str) -> tuple[Search, Search]:
+        """The keyword search and the vector search; one that cannot count finds nothing."""
+        terms = analyse(question) if self._dense_weight < 1.0 else ""
+        vector = self._embedder.embed([question])[0] if self._dense_weight > 0.0 else None
+
+        def keyword(scope: Scope, limit: int) -> list[Candidate]:
+            return self._index.search_terms(terms, scope.acl_ids, limit) if terms else []
+
+        def dense(scope: Scope, limit: int) -> list[Candidate]:
+            if vector is None:
+                return []
+            return self._index.search_vector(vector, scope.acl_ids, limit)
+
+        return keyword, dense
+
+    def _ranked(
+        self,
+        caller: Caller,
+        person: Principal,
+        searches: Sequence[Search],
+        scope: Scope,
+        depth: int,
+    ) -> tuple[list[list[Candidate]], Gated]:
+        """The first ``depth`` live, permitted candidates of each list, or all there are."""
+        limit = depth
+        while True:
+            found = [search(scope, limit) for search in searches]
+            gated = self._access.gate(caller, person, [each for one in found for each in one])
+            live = {each.candidate for each in gated.permitted}
+            passed = [[each for each in dict.fromkeys(one) if each in live] for one in found]
+            if all(
+                len(good) >= depth or len(one) < limit
+                for good, one in zip(passed, found, strict=True)
+            ):
+                return [good[:depth] for good in passed], gated
+            limit *= 2
+
+
+def new_trace_id() -> str:
+    """A W3C trace id: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+def trace_id_of(traceparent: str | None) -> str:
+    """The trace id that a W3C ``traceparent`` header carries; a new one where it carries none."""
+    form = _TRACEPARENT.fullmatch(traceparent or "")
+    if form is None or form.group(1) == "0" * 32:
+        return new_trace_id()
+    return form.group(1)
+
+
+def _hit(rank: int, permitted: Permitted, reason: Reason) -> Hit:
+    candidate, document = permitted.candidate, permitted.document
+    return Hit(
+        rank=rank,
+        document_id=document.document_id,
+        title=document.title,
+        uri=document.uri,
+        path=candidate.path,
+        text=candidate.text,
+        ordinal=candidate.ordinal,
+        source=document.source,
+        generation=document.generation,
+        run_id=document.run_id,
+        updated_at=document.updated_at,
+        reason=reason,
+    )
+
+
+def _refusal(
+    refused: Refused, trace_id: str, caller: Caller, person: Principal, action: str, asked: str
+) -> Read:
+    return Read(
+        trace_id=trace_id,
+        caller=caller,
+        person=person,
+        action=action,
+        asked=asked,
+        outcome=type(refused).__name__,
+    )
