@@ -14,27 +14,33 @@ import argparse
 import statistics
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import measure
+import numpy as np
 import report
 import sections
+import sqlalchemy as sa
 from measure import Spent
+from sluice.catalog import Catalog
 
 SECTIONS, EDITED, DELETED, ADDED = 10_000, 100, 50, 50
 STEPS = ("first ingest", "nothing changed", "1 % edited, 0.5 % deleted, 0.5 % added")
 EXPECTED = (SECTIONS, 0, EDITED + ADDED)  # embeddings, by step
+SLUICE, FOLD = "Sluice", "Sluice's later fold into the BM25 index"
+FLOOR = "floor: embed all, write once"
 RIVALS = {
     "LlamaIndex IngestionPipeline": "llama_index",
     "LangChain index(), full": "langchain_full",
     "LangChain index(), incremental": "langchain_incremental",
-    "floor: embed and write once": "floor",
+    FLOOR: "floor",
 }
-SLUICE = "Sluice"
 
 PROMISES = (  # as their documentation and sources say for the versions in requirements.txt
     ("what one run also does", SLUICE, "LlamaIndex", "LangChain full", "LangChain incremental"),
@@ -49,12 +55,13 @@ PROMISES = (  # as their documentation and sources say for the versions in requi
     ("ledger survives kill -9 at any point", "yes", "no", "yes", "yes"),
 )
 
-Found = list[tuple[str, str]]  # (relative path, text) of every chunk that a reader could be given
+Found = list[tuple[str, str, bytes]]  # (relative path, text, vector) of every chunk that is held
+Counts = dict[str, int]
 
 
 def main(rounds: int) -> int:
     """Run every round, print the tables, write the results; return the exit status."""
-    runs: dict[tuple[int, str], list[tuple[dict[str, int], Spent]]] = {}
+    runs: dict[tuple[int, str], list[tuple[Counts, Spent]]] = {}
     with measure.server() as server:
         for number in range(rounds):
             for step, name, counts, spent in _round(server, number):
@@ -73,76 +80,98 @@ def main(rounds: int) -> int:
     return report.verdict(_claims(runs))
 
 
-def _round(
-    server: measure.Server, number: int
-) -> Iterator[tuple[int, str, dict[str, int], Spent]]:
+def _round(server: measure.Server, number: int) -> Iterator[tuple[int, str, Counts, Spent]]:
     with tempfile.TemporaryDirectory(prefix="sluice-bench-delta-") as folder:
         tree, homes = Path(folder) / "sections", Path(folder) / "homes"
         urls = server.database(f"delta_{number}")
         sections.build(tree, SECTIONS)
-        for step, expected in enumerate(EXPECTED):
+        for step, title in enumerate(STEPS):
             if step == 2:
                 sections.change(tree, EDITED, DELETED, ADDED)
+            time.sleep(2.5)  # Sluice reads younger files twice, in case they change in a clock tick
             wanted = {source: text for source, text, _ in sections.read(tree)}
-            for name in (SLUICE, *RIVALS):
-                if name.startswith("floor") and step:
-                    continue  # it knows nothing of what it wrote: only a first ingest has a floor
-                home = homes / name.partition(":")[0].replace(" ", "-")
+            vectors: dict[str, bytes] = {}
+            for name in _systems(step):
+                ours = name in (SLUICE, FOLD)
+                home = homes / (SLUICE if ours else RIVALS[name])
                 home.mkdir(parents=True, exist_ok=True)
                 environment = {**urls, "SLUICE_HOME": str(home)}
-                arguments = [name, str(tree), str(home), str(step)]
-                database = server if name == SLUICE else None
-                embedded, spent = measure.run(__file__, arguments, environment, database)
-                found = _sluice_chunks(home, urls) if name == SLUICE else _rival_chunks(home)
-                counts = {"embedded": embedded, "expected": expected, **_compare(found, wanted)}
-                print(f"round {number + 1}, {STEPS[step]}: {name}: {spent.cpu:.1f} CPU s", counts)
+                database = server if ours else None
+                result, spent = measure.run(
+                    __file__, [name, str(tree), str(home)], environment, database
+                )
+                found = _sluice_chunks(home, urls) if ours else _rival_chunks(home)
+                vectors = vectors or {source: vector for source, _, vector in found}
+                counts = {"embedded": result["embedded"], **_compare(found, wanted, vectors)}
+                print(f"round {number + 1}, {title}: {name}: {spent.cpu:.1f} CPU s", counts)
                 yield step, name, counts, spent
 
 
-def _compare(found: Found, wanted: Mapping[str, str]) -> dict[str, int]:
-    """Count chunks that should not be there, sections that are missing, and repeats."""
-    times = Counter(found)
+def _systems(step: int) -> Iterator[str]:
+    """Who runs: the floor knows nothing of what it wrote, so only a first ingest has one."""
+    yield SLUICE
+    if step != 1:
+        yield FOLD
+    yield from (name for name in RIVALS if step == 0 or name != FLOOR)
+
+
+def _compare(found: Found, wanted: Mapping[str, str], vectors: Mapping[str, bytes]) -> Counts:
+    """Count chunks that should not be there, sections that are missing, and repeats.
+
+    ``vectors`` are those of Sluice, so that nobody is compared who embedded something else.
+    """
+    times = Counter((source, text) for source, text, _ in found)
     return {
         "stale": sum(n for (source, text), n in times.items() if wanted.get(source) != text),
         "lost": sum(1 for each in wanted.items() if each not in times),
         "doubled": sum(n - 1 for (source, text), n in times.items() if wanted.get(source) == text),
+        "other vectors": sum(
+            1
+            for source, text, vector in found
+            if wanted.get(source) == text and vectors.get(source) != vector
+        ),
     }
 
 
 def _sluice_chunks(home: Path, urls: Mapping[str, str]) -> Found:
-    """What the index holds; every chunk must be of the live version that the catalog names."""
-    import lancedb
-    import sqlalchemy as sa
-    from sluice.catalog import Catalog
+    """Everything the index holds, held against the live versions that the catalog names.
 
+    A chunk of another version counts as stale although no reader would get it, and so does a live
+    document of which the index holds nothing.
+    """
     catalog = Catalog(urls["SLUICE_CATALOG_URL"], "main")
     with catalog.begin() as connection:
-        rows = connection.execute(sa.text("SELECT document_id, live_generation FROM document_live"))
+        rows = connection.execute(
+            sa.text(
+                "SELECT document_id, live_generation FROM sluice.document WHERE deleted_at IS NULL"
+            )
+        )
         live = {row.document_id: row.live_generation for row in rows}
     catalog.close()
-    found: Found = []
     store = lancedb.connect(home / "index" / "main")
-    for name in store.table_names():
-        for row in store.open_table(name).to_arrow().to_pylist():
-            source = row["document_id"].partition(":")[2]
-            visible = live.pop(row["document_id"], None) == row["generation"]
-            found.append((source if visible else f"not live: {source}", _searched(row)))
-    return found + [(f"not in the index: {each}", "") for each in live]
-
-
-def _searched(row: Mapping[str, Any]) -> str:
-    return " > ".join(row["path"]) + "\n" + str(row["text"])
+    (name,) = store.table_names()
+    found: Found = []
+    for row in store.open_table(name).to_arrow().to_pylist():
+        source = row["document_id"].partition(":")[2]
+        if live.get(row["document_id"]) != row["generation"]:
+            source = f"not live: {source}"
+        text = " > ".join(row["path"]) + "\n" + row["text"]
+        found.append((source, text, np.array(row["vector"], np.float32).tobytes()))
+    held = {source for source, _, _ in found}
+    missing = [each for each in live if each.partition(":")[2] not in held]
+    return found + [(f"not in the index: {each}", "", b"") for each in missing]
 
 
 def _rival_chunks(home: Path) -> Found:
-    import lancedb
-
     table = lancedb.connect(home / "lance").open_table("chunks").to_arrow()
-    return list(zip(table["source"].to_pylist(), table["text"].to_pylist(), strict=True))
+    return [
+        (row["source"], row["text"], np.array(row["vector"], np.float32).tobytes())
+        for row in table.to_pylist()
+    ]
 
 
 def _rows(
-    runs: Mapping[tuple[int, str], Sequence[tuple[dict[str, int], Spent]]],
+    runs: Mapping[tuple[int, str], Sequence[tuple[Counts, Spent]]],
 ) -> list[dict[str, Any]]:
     rows = []
     for (step, name), tries in sorted(runs.items(), key=lambda each: each[0][0]):
@@ -172,55 +201,46 @@ def _rows(
 
 
 def _claims(
-    runs: Mapping[tuple[int, str], Sequence[tuple[dict[str, int], Spent]]],
+    runs: Mapping[tuple[int, str], Sequence[tuple[Counts, Spent]]],
 ) -> dict[str, bool]:
-    ours = [counts for (_, name), tries in runs.items() if name == SLUICE for counts, _ in tries]
+    ours = [
+        (step, counts)
+        for (step, name), tries in runs.items()
+        if name == SLUICE
+        for counts, _ in tries
+    ]
     wrong = ("stale", "lost", "doubled")
     return {
         "Sluice embeds exactly 10,000 / 0 / 150": all(
-            each["embedded"] == each["expected"] for each in ours
+            counts["embedded"] == EXPECTED[step] for step, counts in ours
         ),
-        "Sluice: 0 stale, 0 lost, 0 doubled": not any(each[key] for each in ours for key in wrong),
+        "Sluice: 0 stale, 0 lost, 0 doubled": not any(
+            counts[key] for _, counts in ours for key in wrong
+        ),
+        "everybody has the same chunks and, bit by bit, the same vectors": not any(
+            counts["other vectors"] for tries in runs.values() for counts, _ in tries
+        ),
     }
 
 
-def _work(name: str, tree: str, home: str, step: str) -> None:
+def _work(name: str, tree: str, home: str) -> None:
     """One run of one system, in this process."""
-    if name == SLUICE:
-        measure.answer(_sluice(tree, step))
+    if name in (SLUICE, FOLD):
+        import product
+
+        measure.answer(product.fold if name == FOLD else lambda: product.run(Path(tree)))
         return
     import rivals
     from counted import Counted
 
     system = getattr(rivals, RIVALS[name])
 
-    def ingest() -> int:
+    def ingest() -> dict[str, int]:
         counted = Counted()
-        system(Path(home), sections.read(Path(tree)), counted)
-        return counted.texts
+        written = system(Path(home), sections.read(Path(tree)), counted)
+        return {"embedded": counted.texts, "written": written}
 
     measure.answer(ingest)
-
-
-def _sluice(tree: str, step: str) -> Callable[[], int]:
-    import dlt  # noqa: F401  # counted as imports, like the rivals'
-    import great_expectations  # noqa: F401
-    import lancedb  # noqa: F401
-    from counted import Counted
-    from sluice import ingest
-    from sluice.settings import load
-    from sluice.sources import Files
-
-    def run() -> int:
-        pipeline = ingest.open_pipeline(load())
-        pipeline.embedder = counted = Counted()
-        summary = ingest.run(pipeline, Files(name="sections", url=tree), run_id=f"step-{step}")
-        pipeline.close()
-        if summary.embedded != counted.texts:
-            raise AssertionError(f"{summary.embedded} reported, {counted.texts} embedded")
-        return counted.texts
-
-    return run
 
 
 if __name__ == "__main__":

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 SEED = 20_261_124
+# fmt: off
 DEPARTMENTS = (
-    "finance people legal support field-service warehouse purchasing engineering firmware "
-    "security facilities training marketing sales tenders fleet laboratory quality data travel"
-).split()
+    "finance", "people", "legal", "support", "field-service", "warehouse", "purchasing",
+    "engineering", "firmware", "security", "facilities", "training", "marketing", "sales",
+    "tenders", "fleet", "laboratory", "quality", "data", "travel",
+)
 FOLDERS = (
-    "onboarding incidents contracts handovers reviews checklists tools suppliers meetings plans"
-).split()
+    "onboarding", "incidents", "contracts", "handovers", "reviews", "checklists", "tools",
+    "suppliers", "meetings", "plans",
+)
+# fmt: on
 
 _WORDS = {
     "thing": (
