@@ -1,0 +1,99 @@
+"""``local-static``: one vector per token, averaged. No network, no GPU, about 1 ms a chunk.
+
+The table and the tokenizer are two files of the installed ``wordllama`` wheel (MIT). The package
+itself is never imported: its own loader goes online. Both files are pinned by their SHA-256, since
+another table under the same name would silently mix two vector spaces.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load as load_tensors
+from tokenizers import Tokenizer
+
+from sluice.errors import BadInput, ConfigurationError
+from sluice.ports import Vectors
+
+MODEL = "wordllama-l2-supercat-256"
+_WEIGHTS = "weights/l2_supercat_256.safetensors"
+_TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
+_SHA256 = {
+    _WEIGHTS: "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5",
+    _TOKENIZER: "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68",
+}
+
+
+class StaticEmbedder:
+    """The mean of a text's token vectors, at unit length."""
+
+    model = MODEL
+    # Nothing is ever cut off, but the mean of a longer text points nowhere in particular.
+    window = 512
+
+    def __init__(self, table: Vectors, tokenizer: Tokenizer):
+        self._table = table
+        self._tokenizer = tokenizer
+
+    @property
+    def dimensions(self) -> int:
+        return int(self._table.shape[1])
+
+    def count_tokens(self, text: str) -> int:
+        """How many of this model's tokens ``text`` has."""
+        return len(self._tokens(text))
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return unit-length float32 rows, shape ``(len(texts), dimensions)``.
+
+        Each row is computed alone, so a batch gives the very bits that single texts give.
+
+        Raises:
+            BadInput: a text is empty: it has no direction.
+        """
+        rows = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            tokens = self._tokens(text)
+            if not tokens:
+                raise BadInput("an empty text cannot be embedded")
+            mean = self._table[tokens].mean(axis=0, dtype=np.float32)
+            row[:] = mean / np.linalg.norm(mean)
+        return rows
+
+    def _tokens(self, text: str) -> list[int]:
+        clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
+        ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
+        return ids
+
+
+@functools.cache
+def load() -> StaticEmbedder:
+    """Load the table and the tokenizer, once per process (about 0.2 s, 35 MB).
+
+    Raises:
+        ConfigurationError: a file is missing or is not the one this release was tested with.
+    """
+    table = load_tensors(_read(_WEIGHTS))["embedding.weight"].astype(np.float32)
+    return StaticEmbedder(table, Tokenizer.from_str(_read(_TOKENIZER).decode()))
+
+
+def _read(name: str) -> bytes:
+    package = importlib.util.find_spec("wordllama")
+    folders = package.submodule_search_locations if package else None
+    cure = "Install the locked requirements.txt again"
+    try:
+        content = (Path(folders[0]) / name).read_bytes() if folders else b""
+    except OSError as error:
+        raise ConfigurationError(str(error), subject="local-static", cure=cure) from None
+    if hashlib.sha256(content).hexdigest() != _SHA256[name]:
+        raise ConfigurationError(
+            "not the weights this release was tested with",
+            subject=f"wordllama/{name}",
+            cure=cure,
+        )
+    return content
