@@ -1,0 +1,268 @@
+"""dlt brings rows into Postgres, at least once: schema ``landing_<source>``.
+
+==========  ==========================================================================
+rows        the newest version of each row; ``_dlt_load_id`` names the load it came with
+listing     every row key of the source, with its ACL key
+acls        every permission object of the listing
+marks       one row a load: how many rows, keys and ACLs it wrote, and whether it listed
+_dlt_loads  dlt's own: a load counts from the moment it is here, and not before
+==========  ==========================================================================
+
+What must hold: a killed run loses and doubles nothing. dlt writes each table in a transaction of
+its own, so rows may carry the id of a load that never committed; the next run throws those away
+before it starts and reads them again. Rows that left the source are thrown away there too, so that
+one which returns unchanged is new. A listing is believed only where the mark of a committed load
+counts it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from sluice.catalog import connect, unavailable
+from sluice.errors import CatalogUnavailable, SluiceError
+from sluice.model import Effect, Grant, LandedAcl, LandedRow, Listing, Load, Principal, Window
+from sluice.ports import Source
+
+_DLT = {
+    "PROVIDERS__ENABLE_AIRFLOW_SECRETS": "false",  # or each setting is looked up in Airflow
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    "RUNTIME__LOG_LEVEL": "ERROR",
+    "EXTRACT__NEXT_ITEM_MODE": "fifo",  # rows, listing, acls, marks: strictly one after another
+    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
+}
+
+
+def land(source: Source, url: str, window: Window | None = None) -> Load:
+    """Read ``source`` and commit what is new in it as one load.
+
+    At most one run per source at a time: the caller holds the lock.
+
+    Args:
+        source: what is read.
+        url: PostgreSQL, as the role that owns the landing schemas.
+        window: read again what changed inside it, list nothing and leave the cursor alone.
+
+    Raises:
+        SourceUnavailable: the source does not answer; nothing was committed.
+        SchemaDrift: the source lost what it cannot be read without; nothing was committed.
+        CatalogUnavailable: PostgreSQL does not answer.
+    """
+    for name, value in _DLT.items():
+        os.environ[name] = value
+    import dlt
+    from dlt.destinations.exceptions import DestinationConnectionError
+
+    with _transaction(url) as connection:
+        _prepare(connection, _schema(source.name))
+    with tempfile.TemporaryDirectory(prefix="sluice-landing-") as scratch:
+        # A fresh folder each time: dlt would finish a stale package there instead of reading.
+        pipeline = dlt.pipeline(
+            source.name,
+            pipelines_dir=scratch,
+            destination=dlt.destinations.postgres(credentials=_psycopg2(url)),
+            dataset_name=_schema(source.name),
+        )
+        try:
+            info = pipeline.run(source.resources(window), loader_file_format="csv")
+        except Exception as error:
+            for cause in _causes(error):
+                if isinstance(cause, SluiceError):
+                    raise cause from error
+                if isinstance(cause, DestinationConnectionError):
+                    raise CatalogUnavailable(
+                        "the landing zone does not answer",
+                        cure="Check that PostgreSQL runs (`sluice status`) and try again",
+                    ) from error
+            raise
+    load_id = info.loads_ids[-1]
+    with _transaction(url) as connection:
+        count = _run(connection, _schema(source.name), _COUNT, load=load_id).scalar_one()
+    return Load(
+        source=source.name,
+        load_id=load_id,
+        rows=count,
+        listing=listing(url, source.name, load_id) if window is None else None,
+    )
+
+
+def pending(url: str, source: str, published: Collection[str]) -> list[str]:
+    """Return the committed loads of ``source`` that are not ``published``, oldest first."""
+    schema = _schema(source)
+    with _transaction(url) as connection:
+        exists = connection.execute(
+            sa.text("SELECT to_regclass(:name)"), {"name": f"{schema}._dlt_loads"}
+        ).scalar_one()
+        if exists is None:
+            return []
+        return list(_run(connection, schema, _PENDING, known=list(published)).scalars())
+
+
+def rows(url: str, source: str, load_ids: Collection[str]) -> Iterator[LandedRow]:
+    """Yield the rows that came with committed ``load_ids``, by key, a thousand in memory."""
+    yield from _stream(url, source, _ROWS, loads=list(load_ids))
+
+
+def rows_by_key(url: str, source: str, keys: Collection[str]) -> Iterator[LandedRow]:
+    """Yield the newest committed version of the rows called ``keys``; absent ones are left out."""
+    yield from _stream(url, source, _ROWS_BY_KEY, keys=list(keys))
+
+
+def listing(url: str, source: str, load_id: str) -> Listing | None:
+    """Return what the source held as of ``load_id``, or None where that is not proven.
+
+    A backfill lists nothing: then it is what the last load before it listed. It is proven while
+    the tables hold exactly as many keys and ACLs of that load as its mark counted; the next load
+    that lists replaces them, and from then on only its own listing can be had.
+    """
+    schema = _schema(source)
+    with _transaction(url, "REPEATABLE READ") as connection:
+        mark = _run(connection, schema, _MARK, load=load_id).one_or_none()
+        if mark is None:
+            return None
+        keys = dict(map(tuple, _run(connection, schema, _LISTING, load=mark.load_id)))
+        found = _run(connection, schema, _ACLS, load=mark.load_id)
+        acls = {row.acl_key: _acl(row) for row in found}
+    if (len(keys), len(acls)) != (mark.listing, mark.acls):
+        return None
+    return Listing(acl_keys=keys, acls=acls, observed_at=mark.observed_at)
+
+
+_COMMITTED = "SELECT load_id FROM {schema}._dlt_loads WHERE status = 0"
+_COUNT = "SELECT count(*) FROM {schema}.rows WHERE _dlt_load_id = :load"
+_PENDING = """
+SELECT load_id FROM {schema}._dlt_loads
+WHERE status = 0 AND NOT load_id = ANY(:known) ORDER BY inserted_at, load_id
+"""
+_ROWS = """
+SELECT row_key, _dlt_load_id AS load_id, record FROM {schema}.rows
+WHERE _dlt_load_id = ANY(:loads) AND _dlt_load_id IN ({committed}) ORDER BY row_key
+"""
+_ROWS_BY_KEY = """
+SELECT row_key, _dlt_load_id AS load_id, record FROM {schema}.rows
+WHERE row_key = ANY(:keys) AND _dlt_load_id IN ({committed}) ORDER BY row_key
+"""
+_MARK = """
+SELECT listing, acls, observed_at, _dlt_load_id AS load_id FROM {schema}.marks
+WHERE listed AND _dlt_load_id IN ({committed}) AND observed_at <= (
+    SELECT observed_at FROM {schema}.marks
+    WHERE _dlt_load_id = :load AND _dlt_load_id IN ({committed}))
+ORDER BY observed_at DESC LIMIT 1
+"""
+_LISTING = "SELECT row_key, acl_key FROM {schema}.listing WHERE _dlt_load_id = :load"
+_ACLS = "SELECT acl_key, grants, error FROM {schema}.acls WHERE _dlt_load_id = :load"
+
+_TABLES = """
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE TABLE IF NOT EXISTS {schema}.rows (
+    row_key varchar PRIMARY KEY,
+    record jsonb NOT NULL,
+    content_hash varchar NOT NULL,
+    _dlt_load_id varchar NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rows_by_load ON {schema}.rows (_dlt_load_id);
+CREATE TABLE IF NOT EXISTS {schema}.listing (
+    row_key varchar PRIMARY KEY,
+    acl_key varchar,
+    _dlt_load_id varchar NOT NULL
+);
+CREATE TABLE IF NOT EXISTS {schema}.acls (
+    acl_key varchar PRIMARY KEY,
+    grants jsonb NOT NULL,
+    error varchar,
+    _dlt_load_id varchar NOT NULL
+);
+CREATE TABLE IF NOT EXISTS {schema}.marks (
+    listed boolean NOT NULL,
+    rows bigint NOT NULL,
+    listing bigint NOT NULL,
+    acls bigint NOT NULL,
+    observed_at timestamptz NOT NULL,
+    _dlt_load_id varchar NOT NULL
+);
+"""
+_NEVER_COMMITTED = "DELETE FROM {schema}.rows WHERE NOT _dlt_load_id IN ({committed})"
+_LEFT = """
+DELETE FROM {schema}.rows AS r
+USING (SELECT listing, acls, _dlt_load_id FROM {schema}.marks
+       WHERE listed AND _dlt_load_id IN ({committed}) ORDER BY observed_at DESC LIMIT 1) AS m
+WHERE NOT EXISTS (SELECT FROM {schema}.listing AS l WHERE l.row_key = r.row_key)
+  AND m.listing = (SELECT count(*) FROM {schema}.listing AS l
+                   WHERE l._dlt_load_id = m._dlt_load_id)
+"""
+
+
+def _prepare(connection: sa.Connection, schema: str) -> None:
+    """Make the tables, and leave only rows that are committed and still in the source."""
+    _run(connection, schema, _TABLES)
+    begun = connection.execute(
+        sa.text("SELECT to_regclass(:name)"), {"name": f"{schema}._dlt_loads"}
+    ).scalar_one()
+    if begun is None:
+        _run(connection, schema, "TRUNCATE {schema}.rows")
+    else:
+        _run(connection, schema, _NEVER_COMMITTED)
+        _run(connection, schema, _LEFT)
+
+
+def _acl(row: Any) -> LandedAcl:
+    grants = frozenset(
+        Grant(
+            Principal(line["principal"]),
+            Effect(line["effect"]),
+            datetime.fromisoformat(line["expires_at"]) if line["expires_at"] else None,
+        )
+        for line in row.grants
+    )
+    return LandedAcl(key=row.acl_key, grants=grants, error=row.error)
+
+
+def _stream(url: str, source: str, query: str, **values: Any) -> Iterator[LandedRow]:
+    with _transaction(url) as connection:
+        streaming = connection.execution_options(yield_per=1000)
+        for row in _run(streaming, _schema(source), query, **values):
+            yield LandedRow(key=row.row_key, load_id=row.load_id, record=row.record)
+
+
+def _run(connection: sa.Connection, schema: str, query: str, **values: Any) -> sa.CursorResult[Any]:
+    quoted = sql.Identifier(schema).as_string(None)
+    committed = _COMMITTED.format(schema=quoted)
+    return connection.execute(sa.text(query.format(schema=quoted, committed=committed)), values)
+
+
+@contextmanager
+def _transaction(url: str, isolation: Any = "READ COMMITTED") -> Iterator[sa.Connection]:
+    engine = connect(url)
+    try:
+        with (
+            engine.connect().execution_options(isolation_level=isolation) as connection,
+            connection.begin(),
+        ):
+            yield connection
+    except (OperationalError, InterfaceError) as error:
+        raise unavailable(error) from error
+    finally:
+        engine.dispose()
+
+
+def _schema(source: str) -> str:
+    return f"landing_{source}"
+
+
+def _psycopg2(url: str) -> str:
+    return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,15 @@
+"""What is read: the values that a file in ``dags/`` writes down.
+
+    Files      a folder, local or behind any fsspec URL
+    SqlTable   a table of any SQLAlchemy database
+    People     the directory: a YAML file of people, groups and accounts
+
+A source says how it is read; ``sluice.landing`` reads it. Importing this package loads neither dlt
+nor a database driver, so that Airflow parses DAG files quickly.
+"""
+
+from sluice.sources.directory import People
+from sluice.sources.files import Files
+from sluice.sources.sql_table import SqlTable
+
+__all__ = ["Files", "People", "SqlTable"]
