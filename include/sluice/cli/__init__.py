@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from sluice.cli import keys, quarantine, search, serve, status
+from sluice.cli import keys, quarantine, search, serve, stack, status
 from sluice.cli.output import fail
 from sluice.errors import SluiceError
 
@@ -21,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("up")(stack.up)
+app.command("down")(stack.down)
+app.command("reset")(stack.reset)
 app.command("search")(search.search)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)

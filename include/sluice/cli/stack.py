@@ -1,0 +1,78 @@
+"""``sluice up``, ``down``, ``reset``: everything on one machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sluice import settings
+from sluice.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from sluice.stack.display import Display
+    from sluice.stack.up import Ready
+
+
+def up(
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop everything once the questions are answered.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start PostgreSQL, Airflow and the sample company, and keep them running until Ctrl-C."""
+    from rich.console import Console
+
+    from sluice.stack.display import Display
+    from sluice.stack.up import up as start
+
+    display = Display(Console(stderr=as_json))
+
+    def show(ready: Ready) -> None:
+        if as_json:
+            print_json({"stack": ready, "seconds": display.seconds})
+        else:
+            _show(ready, display, once=once)
+
+    try:
+        start(settings.load(), display, show, once=once)
+    except KeyboardInterrupt:
+        display.line("Stopped: nothing of it runs any more.")
+
+
+def down() -> None:
+    """Stop everything that runs in this home, also what a killed run left behind."""
+    from sluice.stack.up import down as stop
+
+    home = settings.load().home
+    typer.echo(f"Stopped: {home}" if stop(settings.load()) else f"Nothing runs in {home}.")
+
+
+def reset() -> None:
+    """Stop everything and delete the home: database, index, logs, secrets."""
+    from sluice.stack.up import reset as delete
+
+    found = settings.load()
+    deleted = delete(found)
+    typer.echo(f"Deleted: {found.home}" if deleted else f"There is nothing at {found.home}.")
+    if found.database_url is not None:
+        typer.echo("Databases on your own server (SLUICE_DATABASE_URL) were left alone.")
+
+
+def _show(ready: Ready, display: Display, *, once: bool) -> None:
+    from sluice.stack import sample
+
+    display.heading(f"Question: {sample.QUESTION}")
+    for answer in ready.answers:
+        display.heading(f"{answer.name} gets:")
+        for hit in answer.hits:
+            display.hit(hit)
+    phases = ", ".join(f"{name} {took:.1f}" for name, took in display.seconds.items())
+    display.line(f"\nReady after {sum(display.seconds.values()):.1f} s ({phases}).")
+    if once:
+        return
+    display.heading("Go on with")
+    display.line(f"  Airflow        {ready.url}   login {ready.user} / {ready.password}")
+    display.line(f"  API reference  {ready.url}/sluice/docs")
+    display.line(f"  Ask yourself   {ready.curl}")
+    display.line("\nCtrl-C stops everything.")

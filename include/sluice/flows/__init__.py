@@ -1,0 +1,27 @@
+"""Sluice in Airflow: a source becomes a DAG.
+
+    ingest_dag(source, runbook=__doc__)            extract → validate → publish
+    permissions_dag(directory, runbook=__doc__)    sync
+
+Airflow imports a DAG file in every task and every few seconds in its DAG processor. So this package
+imports nothing heavy, and builds the same DAG each time it is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+
+from sluice.flows.dags import ingest_dag, permissions_dag
+
+__all__ = ["ingest_dag", "permissions_dag", "preload"]
+
+
+def preload() -> None:
+    """Import what every ingest task needs, in the process that tasks are forked from.
+
+    What cannot be imported is left to the task that needs it, which can say so.
+    """
+    for name in ("sluice.ingest", "dlt", "great_expectations", "lancedb", "pandas"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)

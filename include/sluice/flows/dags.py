@@ -1,0 +1,190 @@
+"""The two shapes of DAG that there are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, chain, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from sluice.errors import (
+    AlreadyRunning,
+    CatalogUnavailable,
+    IndexUnavailable,
+    SluiceError,
+    SourceUnavailable,
+)
+from sluice.flows.links import DataDocsLink
+from sluice.flows.report import counts, table
+from sluice.model import Window
+
+if TYPE_CHECKING:
+    from sluice.ingest import Pipeline
+    from sluice.ports import Directory, Source  # which import numpy, 0.2 s
+
+log = logging.getLogger(__name__)
+
+_PASSES = (SourceUnavailable, IndexUnavailable, CatalogUnavailable, AlreadyRunning)
+_FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)  # the earliest that a backfill may start
+_RETRIES = {
+    "retries": 4,
+    "retry_delay": timedelta(seconds=20),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+    "max_active_tis_per_dag": 1,  # backfill runs heed no max_active_runs
+}
+_PARAMS = {
+    "accept_loss": Param(
+        False,
+        type="boolean",
+        title="Publish a held load",
+        description="Go ahead although the source lost more documents than its policy allows. "
+        "Everything that is gone from the source is then gone from every answer.",
+    ),
+    "since": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Read again from",
+        description="Read rows again that changed at this time or later. Empty: what is new.",
+    ),
+    "until": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Read again up to",
+        description="The end of that window, itself not included. Empty: now.",
+    ),
+}
+
+
+def ingest_dag(
+    source: Source, *, runbook: str | None, schedule: str = "@hourly", owner: str = "data"
+) -> DAG:
+    """Return the DAG, named as the source, that keeps its documents fresh.
+
+    Args:
+        source: what is read.
+        runbook: Markdown shown on the DAG's page; pass the DAG file's ``__doc__``.
+        schedule: a cron expression, in UTC.
+        owner: whom to call.
+    """
+    with _dag(source.name, source.kind, runbook, schedule, owner, _PARAMS) as dag:
+
+        @task
+        def extract() -> str:
+            from sluice.ingest import extract
+
+            with _pipeline() as pipeline:
+                return extract(pipeline, source, _run_id(source), window=_window())
+
+        @task
+        def validate() -> dict[str, int]:
+            from sluice.ingest import validate
+
+            accept_loss = bool(get_current_context()["params"]["accept_loss"])
+            with _pipeline() as pipeline:
+                found = validate(pipeline, source, _run_id(source), accept_loss=accept_loss)
+            log.info("%s rows judged, %s quarantined", found.rows, found.quarantined)
+            return {"rows": found.rows, "quarantined": found.quarantined}
+
+        @task
+        def publish() -> dict[str, Any]:
+            from sluice.ingest import publish
+
+            with _pipeline() as pipeline:
+                summary = publish(pipeline, source, _run_id(source))
+            for line in table(summary):
+                log.info(line)
+            return counts(summary)
+
+        chain(extract(), validate(), publish())
+    dag.get_task("validate").operator_extra_links = (DataDocsLink(source.name),)
+    return dag
+
+
+def permissions_dag(
+    directory: Directory, *, runbook: str | None, schedule: str = "*/10 * * * *", owner: str = "it"
+) -> DAG:
+    """Return the DAG, named as the directory, that keeps people, groups and accounts fresh.
+
+    Args:
+        directory: what is read.
+        runbook: Markdown shown on the DAG's page; pass the DAG file's ``__doc__``.
+        schedule: a cron expression, in UTC.
+        owner: whom to call.
+    """
+    with _dag(directory.name, "directory", runbook, schedule, owner, {}) as dag:
+
+        @task
+        def sync() -> dict[str, int]:
+            from sluice.ingest import sync_directory
+
+            with _pipeline() as pipeline:
+                return sync_directory(pipeline, directory, _run_id(directory))
+
+        sync()
+    return dag
+
+
+def _dag(
+    name: str,
+    kind: str,
+    runbook: str | None,
+    schedule: str,
+    owner: str,
+    params: Mapping[str, Param],
+) -> DAG:
+    text = (runbook or "").strip()
+    return DAG(
+        name,
+        description=text.partition("\n")[0].strip("# ") or None,
+        doc_md=text or None,
+        schedule=CronDataIntervalTimetable(schedule, timezone="UTC"),
+        start_date=_FIRST_DAY,
+        catchup=False,
+        max_active_runs=1,
+        default_args={"owner": owner, **_RETRIES},
+        params=dict(params),
+        tags=["sluice", kind],
+    )
+
+
+def _run_id(each: Source | Directory) -> str:
+    """Name the run in the catalog: Airflow uses the same run ids in every DAG."""
+    return f"{each.name}:{get_current_context()['dag_run'].run_id}"
+
+
+def _window() -> Window | None:
+    """What to read again: the interval of a backfill run, or what the trigger form says."""
+    context = get_current_context()
+    run, params = context["dag_run"], context["params"]
+    since = datetime.fromisoformat(params["since"]) if params["since"] else None
+    until = datetime.fromisoformat(params["until"]) if params["until"] else None
+    if since is None and until is None and run.run_type == "backfill":
+        since, until = run.data_interval_start, run.data_interval_end
+    if since is None and until is None:
+        return None
+    return Window(since or _FIRST_DAY, until or datetime.now(UTC))
+
+
+@contextmanager
+def _pipeline() -> Iterator[Pipeline]:
+    """A pipeline for one task; an error that no retry would mend fails the task at once."""
+    from sluice import settings
+    from sluice.ingest import open_pipeline
+
+    try:
+        pipeline = open_pipeline(settings.load())
+        try:
+            yield pipeline
+        finally:
+            pipeline.close()
+    except _PASSES:
+        raise
+    except SluiceError as error:
+        raise AirflowFailException(str(error)) from None

@@ -1,0 +1,163 @@
+"""The databases: an embedded server or the one that ``SLUICE_DATABASE_URL`` names.
+
+sluice     the catalog and the landing schemas (externally: whichever database the URL names)
+airflow    Airflow's own, owned by a role of its own
+helpdesk   the sample help desk, a source like any other
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+import yaml
+from psycopg import sql
+
+from sluice.catalog.migrate import APP_ROLE, LANDING_ROLE, migrate
+from sluice.errors import StackError
+from sluice.settings import Settings
+from sluice.stack import postgres
+from sluice.stack.home import PROJECT, Home, Secrets
+
+SAMPLE = PROJECT / "include" / "sample"
+_AIRFLOW = "sluice_airflow"
+_HELPDESK = "sluice_helpdesk"
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Where everything is, each as the role that shall use it."""
+
+    administrator: str  # of the catalog's database
+    catalog: str
+    landing: str
+    airflow: str
+    helpdesk: str
+
+
+def start(settings: Settings, home: Home, kept: Secrets) -> Databases:
+    """Start the embedded server, or find the external one; the databases may not be there yet.
+
+    Raises:
+        StackError: it does not start, or does not answer.
+    """
+    if settings.database_url is not None:
+        url = sa.make_url(settings.database_url.get_secret_value())
+    else:
+        server = postgres.start(home.postgres, kept.administrator, port=_port(kept.postgres_port))
+        if server.port != kept.postgres_port:
+            home.save(replace(kept, postgres_port=server.port))
+        url = sa.make_url(server.url("sluice"))
+    url = url.set(drivername="postgresql")
+
+    def reach(role: str, password: str, database: str | None = url.database) -> str:
+        return url.set(username=role, password=password, database=database).render_as_string(False)
+
+    return Databases(
+        administrator=url.render_as_string(False),
+        catalog=reach(APP_ROLE, kept.app),
+        landing=reach(LANDING_ROLE, kept.landing),
+        airflow=reach(_AIRFLOW, kept.airflow, "airflow"),
+        helpdesk=reach(_HELPDESK, kept.helpdesk, "helpdesk"),
+    )
+
+
+def create(databases: Databases, kept: Secrets) -> None:
+    """Create the databases and the roles that own them; running it again changes nothing."""
+    catalog = sa.make_url(databases.administrator).database or "postgres"
+    with _administrator(databases.administrator) as connection:
+        if catalog != "postgres":
+            _ensure_database(connection, catalog, None)
+        for role, password, name in (
+            (_AIRFLOW, kept.airflow, "airflow"),
+            (_HELPDESK, kept.helpdesk, "helpdesk"),
+        ):
+            _ensure_role(connection, role, password)
+            _ensure_database(connection, name, role)
+
+
+def migrate_catalog(databases: Databases, kept: Secrets) -> None:
+    """Bring the catalog to this version."""
+    migrate(databases.administrator, app_password=kept.app, landing_password=kept.landing)
+
+
+def seed_helpdesk(url: str) -> int:
+    """Fill the sample help desk, once; return how many tickets it holds."""
+    folder = SAMPLE / "helpdesk"
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute((folder / "schema.sql").read_bytes())
+        _insert(cursor, "queue_access", yaml.safe_load((folder / "queues.yaml").read_text()))
+        for path in sorted(folder.glob("tickets-*.jsonl")):
+            _insert(cursor, "ticket", _lines(path))
+        cursor.execute("SELECT count(*) FROM ticket")
+        counted = cursor.fetchone()
+    return int(counted[0]) if counted else 0
+
+
+def _port(last: int) -> int:
+    """The port of the last time if nothing has taken it since, else a free one."""
+    return last if last and not postgres.listens(last) else 0
+
+
+@contextmanager
+def _administrator(url: str) -> Iterator[psycopg.Connection]:
+    """Connect to a database that is always there."""
+    where = sa.make_url(url).set(database="postgres")
+    subject = f"PostgreSQL at {where.host}:{where.port or 5432}"
+    try:
+        with psycopg.connect(
+            where.render_as_string(False), autocommit=True, connect_timeout=5
+        ) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise StackError(
+            f"no connection: {str(error).strip().splitlines()[0]}",
+            subject=subject,
+            cure="Check SLUICE_DATABASE_URL; without it, `sluice reset` starts afresh",
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StackError(
+            f"not an administrator: {str(error).strip().splitlines()[0]}",
+            subject=subject,
+            cure="Name a role in SLUICE_DATABASE_URL that may create roles and databases",
+        ) from None
+
+
+def _ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
+    known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+    statement = sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(
+        sql.SQL("ALTER" if known else "CREATE"), sql.Identifier(role), sql.Literal(password)
+    )
+    connection.execute(statement)
+    if not known:  # or an administrator who is no superuser may not give it a database
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
+
+
+def _ensure_database(connection: psycopg.Connection, name: str, owner: str | None) -> None:
+    if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+        return
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if owner:
+        statement = sql.SQL("{} OWNER {}").format(statement, sql.Identifier(owner))
+    connection.execute(statement)
+
+
+def _insert(cursor: psycopg.Cursor[Any], table: str, rows: list[dict[str, Any]]) -> None:
+    """Insert rows that are not there yet."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.SQL(", ").join(sql.Placeholder() * len(columns)),
+    )
+    cursor.executemany(statement, [[row.get(name) for name in columns] for row in rows])
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
