@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sluice.catalog import Catalog, documents, permissions, runs
+from sluice.embedding import open_embedder
+from sluice.index.analysis import analyse
 from sluice.model import (
     PUBLIC,
     Caller,
@@ -15,9 +17,11 @@ from sluice.model import (
     Effect,
     Grant,
     Identity,
+    IndexedChunk,
     Membership,
     Principal,
 )
+from sluice.ports import Index
 
 SOURCE = "wiki"
 DIRECTORY = "people"
@@ -99,6 +103,27 @@ class World:
             ordinal=0,
             path=(document.title,),
             text=text,
+        )
+
+    def index(self, index: Index, *candidates: Candidate) -> None:
+        """Write to ``index`` what it is to find."""
+        texts = [each.text for each in candidates]
+        vectors = open_embedder("local-static").embed(texts)
+        index.upsert(
+            [
+                IndexedChunk(
+                    tenant=self.catalog.tenant,
+                    document_id=each.document_id,
+                    generation=each.generation,
+                    acl_id=each.acl_id,
+                    ordinal=each.ordinal,
+                    path=each.path,
+                    text=each.text,
+                    terms=analyse(each.text),
+                    vector=vector,
+                )
+                for each, vector in zip(candidates, vectors, strict=True)
+            ]
         )
 
     def delete(self, document_id: str) -> None:
