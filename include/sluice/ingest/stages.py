@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from sluice import landing, validation
 from sluice.catalog import documents, drift, permissions, quarantine, runs
 from sluice.documents import to_document
-from sluice.errors import LoadHeld
+from sluice.errors import LoadHeld, SourceUnavailable
 from sluice.ingest.build import Builder, Built, recipe
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, lost_fraction, plan
@@ -187,7 +187,13 @@ def _left_to_do(pipeline: Pipeline, source: Source) -> _Work:
         rejected = quarantine.keys(connection, name)
         known = documents.known(connection, name)
     pending = landing.pending(url, name, published)
-    listing = landing.listing(url, name)
+    listing = landing.listing(url, name, pending[-1]) if pending else None
+    if listing is None:
+        raise SourceUnavailable(
+            "its newest load holds no complete listing" if pending else "nothing was extracted yet",
+            subject=name,
+            cure="Run its DAG from the beginning",
+        )
     rows = {row.key: row for row in landing.rows(url, name, pending)}
     live = {each.native_id for each in known.values()}
     again = (rejected | (listing.acl_keys.keys() - live)) - rows.keys()
