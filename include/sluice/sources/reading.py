@@ -81,7 +81,6 @@ def four(reading: Reading, *, listed: bool, cursor: Any = None) -> list[Any]:
         listed: False for a backfill, which lists nothing and so deletes nothing.
         cursor: a ``dlt.sources.incremental``, where the source has a cursor.
     """
-    import dlt
     import pyarrow as pa
 
     tally = _Tally()
@@ -117,34 +116,13 @@ def four(reading: Reading, *, listed: bool, cursor: Any = None) -> list[Any]:
             }
         )
 
-    merge = {
-        "disposition": "merge",
-        "strategy": "upsert",
-        "skip_unchanged_rows": True,
-        "row_version_column_name": "content_hash",
-    }
-    made = [
-        dlt.resource(
-            rows,
-            name="rows",
-            columns=_hints(_ROWS),
-            primary_key="row_key",
-            write_disposition=merge,
-        )
-    ]
+    made = [_resource(rows, "rows", _hints(_ROWS), primary_key="row_key", write_disposition=_MERGE)]
     if listed:
-        made += [
-            dlt.resource(
-                listing,
-                name="listing",
-                columns=_hints(_LISTING, "acl_key"),
-                write_disposition="replace",
-            ),
-            dlt.resource(
-                acls, name="acls", columns=_hints(_ACLS, "error"), write_disposition="replace"
-            ),
-        ]
-    return [*made, dlt.resource(marks, name="marks", write_disposition="append")]
+        hints = _hints(_LISTING, "acl_key")
+        made.append(_resource(listing, "listing", hints, write_disposition="replace"))
+        hints = _hints(_ACLS, "error")
+        made.append(_resource(acls, "acls", hints, write_disposition="replace"))
+    return [*made, _resource(marks, "marks", None, write_disposition="append")]
 
 
 def landed(part: str) -> dict[str, str | None]:
@@ -212,7 +190,19 @@ def check_name(name: str) -> None:
 _ROWS = ("row_key", "record", "content_hash")
 _LISTING = ("row_key", "acl_key")
 _ACLS = ("acl_key", "grants", "error")
+_MERGE = {
+    "disposition": "merge",
+    "strategy": "upsert",
+    "skip_unchanged_rows": True,
+    "row_version_column_name": "content_hash",
+}
 _KINDS = {"record": "json", "grants": "json"}  # all others are text
+
+
+def _resource(read: Any, name: str, columns: Any, **hints: Any) -> Any:
+    import dlt
+
+    return dlt.resource(read, name=name, columns=columns, **hints)
 
 
 def _hints(columns: Sequence[str], *nullable: str) -> Any:

@@ -103,6 +103,7 @@ def reflect(connection: sa.Connection, source: SqlTable) -> sa.Table:
 
 
 def declared_unique(connection: sa.Connection, source: SqlTable) -> bool:
+    """Whether the database itself keeps the key unique."""
     inspector = sa.inspect(connection)
     primary = inspector.get_pk_constraint(source.table, source.schema)
     unique = inspector.get_unique_constraints(source.table, source.schema)

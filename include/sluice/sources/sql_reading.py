@@ -73,7 +73,7 @@ class SqlReading:
 
     def _changed(
         self, connection: sa.Connection, table: sa.Table, cursor: Any
-    ) -> Iterator[Mapping[str, Any]]:
+    ) -> Iterator[sa.RowMapping]:
         """Rows that may have changed: since the cursor, or inside the window."""
         query = sa.select(table).where(table.c[self._source.key].is_not(None))
         if self._window is not None:
@@ -90,8 +90,10 @@ class SqlReading:
 
     def _inside(self, table: sa.Table, window: Window) -> list[sa.ColumnElement[bool]]:
         """The window as conditions; none where the cursor is no time: the whole table then."""
-        column = table.c[self._source.cursor] if self._source.cursor else None
-        match None if column is None else column.type:
+        if self._source.cursor is None:
+            return []
+        column = table.c[self._source.cursor]
+        match column.type:
             case sa.DateTime(timezone=zoned):
                 bounds = [window.start.astimezone(UTC), window.end.astimezone(UTC)]
                 start, end = bounds if zoned else [b.replace(tzinfo=None) for b in bounds]
@@ -121,7 +123,7 @@ class SqlReading:
         """Rows without a key of their own: one for each shared key, and all that have none."""
         column = table.c[self._source.key]
         counts: Counter[str] = Counter()
-        firsts: dict[str, Mapping[str, Any]] = {}
+        firsts: dict[str, sa.RowMapping] = {}
         for batch in _batches(list(shared.values())):
             for row in connection.execute(sa.select(table).where(column.in_(batch))).mappings():
                 counts[self._key(row)] += 1
@@ -164,7 +166,7 @@ class SqlReading:
         lines = connection.execute(query)
         return {acl.key: acl for acl in sql_acl.acls_of_query(lines, wanted)}
 
-    def _acl_key(self, row: Mapping[str, Any]) -> str | None:
+    def _acl_key(self, row: sa.RowMapping) -> str | None:
         column = self._source.acl_column
         if column is None:
             return sql_acl.object_key(self._source.table)
@@ -176,17 +178,17 @@ class SqlReading:
         self._spelled[acl.key] = acl
         return acl.key
 
-    def _key(self, row: Mapping[str, Any]) -> str:
+    def _key(self, row: sa.RowMapping) -> str:
         return _row_key(row[self._source.key])[0]
 
-    def _record(self, row: Mapping[str, Any], problem: str | None = None) -> dict[str, Any]:
+    def _record(self, row: sa.RowMapping, problem: str | None = None) -> dict[str, Any]:
         """The row as JSON, with what is wrong with it."""
         problems = [problem] if problem else []
         value = row[self._source.key]
         if value is not None and (odd := _row_key(value)[1]):
             problems.append(odd)
         problems += [f"{c} holds NUL characters" for c, v in row.items() if "\0" in str(v or "")]
-        return {**storable(row), PROBLEMS: problems}
+        return {**storable(dict(row)), PROBLEMS: problems}
 
 
 def _row_key(value: Any) -> tuple[str, str | None]:

@@ -60,8 +60,10 @@ class SqlTable:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if isinstance(self.text, str) or not self.text:
-            raise ConfigurationError("text: name at least one column", subject=self.name)
+        if not (self.text and isinstance(self.text, tuple)):
+            raise ConfigurationError(
+                "text: name at least one column, in a tuple", subject=self.name
+            )
         if (self.url is None) == (self.url_env is None):
             raise ConfigurationError("give either url or url_env", subject=self.name)
         if self.acl_column is None and self.acl_query is None:
