@@ -13,6 +13,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sluice.errors import CatalogUnavailable, ConfigurationError
 
@@ -47,6 +48,10 @@ class Catalog:
                 yield connection
         except (OperationalError, InterfaceError) as error:
             raise unavailable(error) from error
+        except PoolTimeout as error:
+            raise CatalogUnavailable(
+                "every connection to the catalog is in use", cure="Try again in a moment"
+            ) from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise unavailable(error) from error

@@ -1,0 +1,73 @@
+"""What is decided about a request before anything parses it."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sluice.api import refusals
+from sluice.retrieve import trace_id_of
+
+MAX_BODY = 64 * 1024  # bytes
+_TYPE = "Send it as application/json"
+_SIZE = f"Send at most {MAX_BODY} bytes"
+
+
+class Guard:
+    """Names the trace, bounds the body, insists on JSON, and forbids caches to keep answers."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        trace_id = trace_id_of(headers.get("traceparent"))
+        scope.setdefault("state", {})["trace_id"] = trace_id
+
+        async def send_uncached(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+            await send(message)
+
+        respond: ASGIApp = self._app
+        if _not_json(scope, headers):
+            respond = refusals.answer(415, "not_json", "the body is no JSON", _TYPE, trace_id)
+        elif (body := await _read(headers, receive)) is None:
+            respond = refusals.answer(413, "too_long", "the body is too long", _SIZE, trace_id)
+        else:
+            receive = _replay(body, receive)
+        await respond(scope, receive, send_uncached)
+
+
+def _not_json(scope: Scope, headers: Headers) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return scope["method"] == "POST" and kind != "application/json"
+
+
+async def _read(headers: Headers, receive: Receive) -> bytes | None:
+    """The whole body; None if it is too long, as soon as that is known."""
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        return None
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            return None
+    return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Hand out ``body`` as if it had not been read yet."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return next_message
