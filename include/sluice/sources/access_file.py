@@ -15,7 +15,7 @@ that cannot be understood closes its folder; it never falls back to its parent's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,10 +41,7 @@ def parse(raw: bytes) -> Access:
     """Read the bytes of an ``.access.yaml``; never raise."""
     try:
         rules = _mapping(strict_yaml.load(raw), _RULES | {"pages"})
-        pages = {
-            name: _grants(_mapping(page, _RULES))
-            for name, page in _mapping(rules.get("pages"), None).items()
-        }
+        pages = {_page(name): _grants(_mapping(page, _RULES)) for name, page in _pages(rules)}
         return Access(_grants(rules), pages)
     except BadInput as error:
         return Access(error=f"{NAME}: {error}")
@@ -72,6 +69,16 @@ def governing(path: str, files: Mapping[str, Access]) -> LandedAcl | None:
     if nearest is None:
         return None
     return LandedAcl(key=folder or "/", grants=nearest.grants, error=nearest.error)
+
+
+def _pages(rules: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return _mapping(rules.get("pages"), None).items()
+
+
+def _page(name: str) -> str:
+    if "/" in name:
+        raise BadInput("pages: names files of this folder only", subject=name)
+    return name
 
 
 def _grants(rules: Mapping[str, Any]) -> frozenset[Grant]:

@@ -124,7 +124,7 @@ def _from_markup(markup: str) -> Converted:
     from markdownify import MarkdownConverter
 
     soup = BeautifulSoup(markup, "html.parser")
-    title = soup.title.get_text(" ", strip=True) if soup.title else None
+    title = " ".join(soup.title.get_text(" ").split()) if soup.title else None
     for comment in soup.find_all(string=lambda found: isinstance(found, Comment)):
         comment.extract()
     for element in soup.find_all(_INVISIBLE):

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 from sluice.errors import SourceUnavailable
 from sluice.sources.access_file import NAME as ACCESS_FILE
 
-_SETTLED = 2_000_000_000  # ns; a younger file can change again within one tick of its clock
+_TICK = 100_000_000  # ns; a file younger than this can change again within one tick of its clock
+_COARSE_TICK = 2_000_000_000  # ns; the same where the file system keeps whole seconds
 _ATTEMPTS = 3
 
 
@@ -192,7 +193,8 @@ def _local(url: str) -> Path | None:
 
 
 def _entry(path: str, status: os.stat_result, now: int) -> Entry:
-    settled = status.st_ctime_ns < now - _SETTLED
+    tick = _TICK if status.st_ctime_ns % 1_000_000_000 else _COARSE_TICK
+    settled = status.st_ctime_ns < now - tick
     return Entry(
         path=path,
         size=status.st_size,
