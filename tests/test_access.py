@@ -361,7 +361,10 @@ def test_the_reason_is_the_shortest_way(world: World, access: Access) -> None:
 
 
 def test_narrow_takes_and_never_gives(world: World, access: Access) -> None:
-    """Removed and shortened allows and new or longer denies count at once, nothing else does."""
+    """Removed or shortened allows and new or longer denies count at once, nothing else does.
+
+    An object that is not listed keeps what it grants: a vanished source must not blank itself.
+    """
     world.grant(
         {
             "removed": [allow("public")],
@@ -385,7 +388,7 @@ def test_narrow_takes_and_never_gives(world: World, access: Access) -> None:
     }
     with world.catalog.begin() as connection:
         permissions.narrow(connection, SOURCE, {k: frozenset(v) for k, v in wanted.items()})
-    assert access.scope(ANYONE, ADA).acl_ids == frozenset()
+    assert access.scope(ANYONE, ADA).acl_ids == {world.acl_id("unlisted")}
     world.grant(wanted)
     open_now = {"still shut", "not given", "not lengthened"}
     assert access.scope(ANYONE, ADA).acl_ids == {world.acl_id(key) for key in open_now}

@@ -28,7 +28,7 @@ from sluice.ingest import Pipeline, Progress
 from sluice.model import PUBLIC, Caller, Policy, Principal
 from sluice.retrieve import Retriever
 from sluice.settings import Settings
-from sluice.sources.files import Files
+from sluice.sources import Files
 
 STABLE = 6  # documents that exist throughout, and are edited in every round
 SECTIONS = 3

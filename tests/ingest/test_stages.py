@@ -11,9 +11,10 @@ from sluice import ingest
 from sluice.access import Access
 from sluice.errors import LoadHeld, NotFound
 from sluice.ingest import Pipeline
-from sluice.model import Policy, Principal, RunSummary
-from sluice.sources.files import Files
+from sluice.model import PUBLIC, Caller, Policy, Principal, RunSummary
+from sluice.sources import Files
 
+CALLER = Caller(agent="test", key_id=None, acts_for=frozenset({PUBLIC}))
 ANYONE = Principal.parse("user:anyone@example.com")
 ADA = Principal.parse("user:ada@example.com")
 
@@ -30,7 +31,7 @@ def source(tree: Path) -> Files:
 
 def text(pipeline: Pipeline, page: str, person: Principal = ANYONE) -> str:
     """What ``person`` gets when fetching a page."""
-    return Access(pipeline.catalog, cap=5000).document(person, f"pages:{page}").text
+    return Access(pipeline.catalog, cap=5000).document(CALLER, person, f"pages:{page}").text
 
 
 def index_matches_catalog(pipeline: Pipeline) -> None:

@@ -39,7 +39,7 @@ _DROP_LOST = (
     + """
 DELETE FROM sluice.acl_grant g USING sluice.acl a
 WHERE a.acl_id = g.acl_id AND a.source = :source
-  AND (g.effect = 'allow' OR a.key <> ALL(CAST(:listed AS text[])))
+  AND g.effect = 'allow' AND a.key = ANY(CAST(:listed AS text[]))
   AND NOT EXISTS (SELECT FROM wanted w WHERE w.acl_id = g.acl_id AND w.principal = g.principal
                   AND w.effect = g.effect)
 """
@@ -108,13 +108,13 @@ def ensure_acls(connection: sa.Connection, source: str, keys: Collection[str]) -
 def narrow(connection: sa.Connection, source: str, acls: Grants) -> None:
     """Take away at once what ``source`` has taken away; give nothing.
 
-    Allows go or end sooner, denies come or last longer, and an object that is no longer listed
-    grants nothing any more.
+    Allows go or end sooner, denies come or last longer. An object that is not listed keeps its
+    grants until ``apply``: a source that is gone for a moment must not blank what it holds.
 
     Args:
         connection: inside a transaction.
         source: whose permission objects.
-        acls: the grants of every object that the source lists.
+        acls: the grants of the objects that the source lists.
     """
     _change(connection, (_DROP_LOST, _SHORTEN_ALLOWS, _LENGTHEN_DENIES), _wanted(source, acls))
 

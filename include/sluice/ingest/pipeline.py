@@ -11,7 +11,8 @@ from pathlib import Path
 from sluice.catalog import Catalog, runs
 from sluice.embedding import open_embedder
 from sluice.errors import AlreadyRunning, LoadHeld, SluiceError
-from sluice.ports import Embedder, Index, Policy
+from sluice.model import Policy
+from sluice.ports import Embedder, Index
 from sluice.settings import Settings
 
 LOCK_PATIENCE = 900.0  # seconds to wait for another run of the same source

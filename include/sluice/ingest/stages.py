@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from sluice import landing, validation
@@ -97,6 +97,8 @@ def validate(
     progress = progress or Progress()
     with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
         work = _left_to_do(pipeline, source)
+        if work is None:
+            return Validated(rows=0, quarantined=0, data_docs="")
         with progress.stage("narrow"), pipeline.catalog.begin() as connection:
             permissions.narrow(connection, source.name, _grants(work.listing))
         with progress.stage("validate"):
@@ -111,15 +113,15 @@ def validate(
             rejected = {row.key: row for row in work.rows if row.key in verdict.bad}
             with pipeline.catalog.begin() as connection:
                 quarantine.put(connection, source.name, rejected.values(), verdict.bad)
-                good = [row.key for row in work.rows if row.key not in verdict.bad]
-                quarantine.resolve(connection, source.name, good)
+                settled = work.rejected - rejected.keys()  # good by now, or gone from the source
+                quarantine.resolve(connection, source.name, settled)
                 runs.store_data_docs(connection, run_id, str(verdict.docs))
                 runs.note(
                     connection,
                     run_id,
                     {"quarantined": len(rejected), "stages": progress.seconds},
                 )
-        _hold_or_pass(pipeline, source, work, accept_loss)
+        _hold_or_pass(pipeline, source, work, verdict.failures, accept_loss)
         with pipeline.catalog.begin() as connection:
             runs.note(connection, run_id, {"stages": progress.seconds})
     return Validated(rows=len(work.rows), quarantined=len(rejected), data_docs=str(verdict.docs))
@@ -139,8 +141,8 @@ def publish(
             _collect(pipeline, source.name, progress)
         with progress.stage("plan"):
             work = _left_to_do(pipeline, source)
-            if not work.validated:
-                return _finish(pipeline, source, run_id, work, None, Built(), progress)
+            if work is None or not work.validated:  # left to the run that landed something newer
+                return _finish(pipeline, source, run_id, (), {}, Built(), progress)
             todo = _plan(pipeline, source, work)
             with pipeline.catalog.begin() as connection:
                 acl_ids = permissions.ensure_acls(
@@ -159,7 +161,8 @@ def publish(
             regranted = _flip(pipeline, source, work, todo, built)
         with progress.stage("collect"):
             _collect(pipeline, source.name, progress)
-        return _finish(pipeline, source, run_id, work, (todo, regranted), built, progress)
+        counts = _counts(todo, regranted)
+        return _finish(pipeline, source, run_id, work.load_ids, counts, built, progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,10 +174,13 @@ class _Work:
     rows: tuple[LandedRow, ...]
     listing: Listing
     known: Mapping[str, documents.Known]
+    rejected: frozenset[str]  # row keys in quarantine
 
 
-def _left_to_do(pipeline: Pipeline, source: Source) -> _Work:
+def _left_to_do(pipeline: Pipeline, source: Source) -> _Work | None:
     """Read what is left to do: rows of unpublished loads, and any that a run could not publish.
+
+    None: another run has published every load meanwhile.
 
     A row comes back although its load is published when it was quarantined (its cure may lie
     elsewhere: a mended suite, a mended ACL) or when its document is listed but not live (deleted
@@ -187,10 +193,12 @@ def _left_to_do(pipeline: Pipeline, source: Source) -> _Work:
         rejected = quarantine.keys(connection, name)
         known = documents.known(connection, name)
     pending = landing.pending(url, name, published)
-    listing = landing.listing(url, name, pending[-1]) if pending else None
+    if not pending:
+        return None
+    listing = landing.listing(url, name, pending[-1])
     if listing is None:
         raise SourceUnavailable(
-            "its newest load holds no complete listing" if pending else "nothing was extracted yet",
+            "its newest load holds no complete listing",
             subject=name,
             cure="Run its DAG from the beginning",
         )
@@ -200,10 +208,11 @@ def _left_to_do(pipeline: Pipeline, source: Source) -> _Work:
     rows |= {row.key: row for row in landing.rows_by_key(url, name, again)}
     return _Work(
         load_ids=tuple(pending),
-        validated=bool(pending) and pending[-1] in validated,
+        validated=pending[-1] in validated,
         rows=tuple(rows.values()),
         listing=listing,
         known=known,
+        rejected=frozenset(rejected),
     )
 
 
@@ -222,29 +231,38 @@ def _record_drift(pipeline: Pipeline, source: Source, run_id: str) -> None:
         runs.store_columns(connection, source.name, [asdict(each) for each in now])
 
 
-def _hold_or_pass(pipeline: Pipeline, source: Source, work: _Work, accept_loss: bool) -> None:
+def _hold_or_pass(
+    pipeline: Pipeline,
+    source: Source,
+    work: _Work,
+    failures: Sequence[str],
+    accept_loss: bool,
+) -> None:
+    """Let the load go live, or hold it whole."""
     live = {each.native_id for each in work.known.values()}
+    gone = live - work.listing.acl_keys.keys()
     lost = lost_fraction(live, work.listing.acl_keys.keys())
-    held = lost > source.policy.max_loss and not accept_loss
+    wrong = list(failures)
+    if lost > source.policy.max_loss and not accept_loss:
+        wrong.append(
+            f"{len(gone)} of {len(live)} documents are gone from the source ({lost:.0%}, more than "
+            f"the {source.policy.max_loss:.0%} that its policy allows)"
+        )
     with pipeline.catalog.begin() as connection:
-        runs.mark_loads(connection, source.name, work.load_ids, "held" if held else "validated")
-    if held:
-        gone = len(live - work.listing.acl_keys.keys())
+        runs.mark_loads(connection, source.name, work.load_ids, "held" if wrong else "validated")
+    if wrong:
         raise LoadHeld(
-            f"{gone} of {len(live)} documents are gone from the source ({lost:.0%}, more than the "
-            f"{source.policy.max_loss:.0%} that its policy allows); the old content keeps serving",
+            "; ".join(wrong) + "; the old content keeps serving",
             subject=source.name,
-            cure="If they were meant to go, trigger the DAG with accept_loss; "
-            "if not, mend the source and run again",
+            cure="Mend the source and run again; if documents were meant to go, trigger the DAG "
+            "with accept_loss",
         )
 
 
 def _plan(pipeline: Pipeline, source: Source, work: _Work) -> Plan:
-    with pipeline.catalog.begin() as connection:
-        rejected = quarantine.keys(connection, source.name)
     incoming: dict[str, Document] = {}
     for row in work.rows:
-        if row.key not in rejected:
+        if row.key not in work.rejected:
             acl_key = work.listing.acl_keys.get(row.key)
             document = to_document(source.draft(row), source.name, acl_key or "")
             incoming[document.id] = document
@@ -284,20 +302,19 @@ def _finish(
     pipeline: Pipeline,
     source: Source,
     run_id: str,
-    work: _Work,
-    done: tuple[Plan, frozenset[str]] | None,
+    load_ids: tuple[str, ...],
+    counts: Mapping[str, int],
     built: Built,
     progress: Progress,
 ) -> RunSummary:
     """Close the run's record and say what it did."""
-    counts = _counts(*done) if done else {}
     with pipeline.catalog.begin() as connection:
         runs.note(
             connection,
             run_id,
             {
                 **counts,
-                "load_ids": list(work.load_ids),
+                "load_ids": list(load_ids),
                 "chunks": built.chunks,
                 "embedded": built.embedded,
                 "stages": progress.seconds,
