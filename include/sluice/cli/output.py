@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+import unicodedata
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +29,10 @@ from sluice.errors import (
     SluiceError,
     SourceUnavailable,
 )
+from sluice.model import Principal
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -44,12 +50,26 @@ def fail(error: SluiceError) -> int:
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), 1)
 
 
+def console() -> Console:
+    """Where people read results. A pipe gets lines that are not cut to a terminal's width."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+
+
+def plain(text: str) -> str:
+    """Return ``text`` without what could move a terminal's cursor or change its colours."""
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` (dataclasses and times included) as JSON on stdout."""
     typer.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Principal):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, datetime):

@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Annotated
+
+import typer
+
 from sluice.errors import SluiceError
 
 
-def serve() -> None:
-    """Serve the retrieval API until Ctrl-C."""
-    raise SluiceError("not built yet")
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on, instead of SLUICE_HOST.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="The port, instead of SLUICE_SERVE_PORT; 0 takes a free one."),
+    ] = None,
+) -> None:
+    """Serve the retrieval API at /sluice until Ctrl-C."""
+    import uvicorn
+
+    from sluice.api.app import PREFIX, standalone
+    from sluice.settings import load
+
+    settings = load()
+    settings.require("catalog_url")
+    listening = _listen(
+        settings.host if host is None else host, settings.serve_port if port is None else port
+    )
+    address, actual = listening.getsockname()[:2]
+    typer.echo(f"http://{address}:{actual}{PREFIX}/openapi.json", err=True)
+    uvicorn.Server(uvicorn.Config(standalone(settings))).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise SluiceError(
+            f"cannot listen there: {getattr(error, 'strerror', None) or error}",
+            subject=f"{host}:{port}",
+            cure="Stop what listens there, or choose another --port",
+        ) from None

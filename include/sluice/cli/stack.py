@@ -37,6 +37,8 @@ def up(
     try:
         start(settings.load(), display, show, once=once)
     except KeyboardInterrupt:
+        if once:
+            raise
         display.line("Stopped: nothing of it runs any more.")
 
 
@@ -73,6 +75,6 @@ def _show(ready: Ready, display: Display, *, once: bool) -> None:
         return
     display.heading("Go on with")
     display.line(f"  Airflow        {ready.url}   login {ready.user} / {ready.password}")
-    display.line(f"  API reference  {ready.url}/sluice/docs")
+    display.line(f"  API            {ready.url}/sluice/openapi.json")
     display.line(f"  Ask yourself   {ready.curl}")
-    display.line("\nCtrl-C stops everything.")
+    display.line("  Stop           Ctrl-C, or `make down` from elsewhere\n")
