@@ -13,13 +13,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from sluice.chunking.division import cut, divide, pack
+from sluice.chunking.division import Room, cut, divide, pack
 from sluice.chunking.markdown import Section, parse
 from sluice.model import Chunk
 from sluice.ports import Embedder
 
 CHUNKER = "structure-1"  # names the recipe: raise it when the same text would give other chunks
 TARGET = 300  # tokens of a chunk, path included: about a screen of text, one subject
+_STRETCH = 1.5  # times the target: what fits is not divided, so no chunk is a mere remainder
 _LONGEST_TITLE = 200  # characters of one title in a path
 
 Path = tuple[str, ...]
@@ -32,7 +33,8 @@ def chunk(title: str, text: str, embedder: Embedder, target: int = TARGET) -> li
         title: of the document; the first element of every path.
         text: Markdown.
         embedder: whose tokens are counted and whose window is kept.
-        target: tokens to aim at, path included; the window, where that is smaller.
+        target: tokens to aim at, path included; a chunk has at most half as many again, and never
+            more than the embedder's window.
 
     Returns:
         Chunks with ordinals 0, 1, 2, …; none if ``text`` is blank.
@@ -53,15 +55,15 @@ class _Layout:
     def __init__(self, embedder: Embedder, target: int):
         self._count = embedder.count_tokens
         self._window = embedder.window
-        self._target = target
+        self._room = Room(target, min(int(target * _STRETCH), embedder.window))
 
     def lay(self, section: Section, above: Path) -> Iterator[tuple[Path, str]]:
         """Yield the path and the source of each chunk of ``section``."""
         titles = (*above, section.title) if section.title else above
         path = self._shortened(titles)
-        room = max(1, self._target - self._count(" > ".join(path) + "\n"))
+        room = self._room.less(self._count(" > ".join(path) + "\n"))
         legible = path[-1:] == titles[-1:]  # else the text must say the title
-        if section.size <= room and section.body.strip():
+        if section.size <= room.limit and section.body.strip():
             yield path, section.body if legible else section.source
             return
         own = [] if legible and section.body.strip() else divide(section.heading, room, self._count)
@@ -72,7 +74,7 @@ class _Layout:
         text, size = "".join(piece.text for piece in last), sum(piece.size for piece in last)
         joined: list[Section] = []
         for child in section.children:
-            if (text or joined) and size + child.size > room:
+            if (text or joined) and size + child.size > room.aim:
                 yield from self._joined(path, titles, text, joined)
                 text, size, joined = "", 0, []
             joined.append(child)
@@ -100,7 +102,7 @@ class _Layout:
     def _shortened(self, titles: Path) -> Path:
         """The path in at most a quarter of the target: middle titles go first, then letters."""
         path = tuple(_abridged(title, _LONGEST_TITLE) for title in titles)
-        while self._count(" > ".join(path)) > self._target // 4:
+        while self._count(" > ".join(path)) > self._room.aim // 4:
             if len(path) > 2:
                 path = path[:1] + path[2:]
                 continue

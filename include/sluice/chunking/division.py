@@ -11,6 +11,7 @@ from sluice.chunking.markdown import Block, Count, Kind
 
 # After the mark and the space that end a sentence, or the mark alone where no space follows.
 _SENTENCE = re.compile(r"""(?<=[.!?…؟।]\s)|(?<=[.!?…]["')\]”’]\s)|(?<=[。！？])""")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,21 @@ class Piece:
     size: int
 
 
-def divide(block: Block, room: int, count: Count) -> list[Piece]:
-    """Return ``block`` in pieces of at most ``room`` tokens each, in order."""
-    if block.size <= room:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a chunk's text may hold, in tokens: about ``aim``, at most ``limit``."""
+
+    aim: int
+    limit: int
+
+    def less(self, size: int) -> Room:
+        """What is left beside ``size`` tokens that every chunk repeats."""
+        return Room(max(1, self.aim - size), max(1, self.limit - size))
+
+
+def divide(block: Block, room: Room, count: Count) -> list[Piece]:
+    """Return ``block`` in pieces that fit ``room``, in order."""
+    if block.size <= room.limit:
         return [Piece(block.text, block.size)]
     if block.children:
         return [piece for child in block.children for piece in divide(child, room, count)]
@@ -33,19 +46,19 @@ def divide(block: Block, room: int, count: Count) -> list[Piece]:
         case Kind.TABLE:
             return _divide_table(block, room, count)
         case Kind.LINES:
-            return _pieces(block.text.splitlines(keepends=True), room, count)
+            return _pieces(_LINE.findall(block.text), room, count)
         case _:
             return _pieces(_SENTENCE.split(block.text), room, count)
 
 
-def pack(pieces: Sequence[Piece], room: int) -> Iterator[list[Piece]]:
-    """Group neighbours into as few groups of at most ``room`` tokens, about equally full."""
+def pack(pieces: Sequence[Piece], room: Room) -> Iterator[list[Piece]]:
+    """Group neighbours into groups that fit ``room``, about equally full."""
     total = sum(piece.size for piece in pieces)
-    fair = total / max(1, math.ceil(total / room))
+    fair = total / max(1, round(total / room.aim), math.ceil(total / room.limit))
     group: list[Piece] = []
     size = 0
     for piece in pieces:
-        if group and (size + piece.size > room or size >= fair):
+        if group and (size + piece.size > room.limit or size + piece.size / 2 > fair):
             yield group
             group, size = [], 0
         group.append(piece)
@@ -75,39 +88,45 @@ def cut(text: str, room: int, count: Count) -> Iterator[str]:
         start = stop
 
 
-def _pieces(fragments: Iterable[str], room: int, count: Count) -> list[Piece]:
+def _pieces(fragments: Iterable[str], room: Room, count: Count) -> list[Piece]:
     return [
         Piece(part, count(part))
         for fragment in fragments
         if fragment
-        for part in cut(fragment, room, count)
+        for part in cut(fragment, room.limit, count)
     ]
 
 
-def _divide_fence(block: Block, room: int, count: Count) -> list[Piece]:
+def _divide_fence(block: Block, room: Room, count: Count) -> list[Piece]:
     first, *inside = block.text.rstrip("\n").split("\n")
     marks = block.fence[: len(block.fence) - len(block.fence.lstrip("`~"))]
+    indent = re.sub(r"[^>\s]", " ", first[: max(0, first.find(marks))])  # a list's marker is not
     if inside and inside[-1].lstrip("> \t").startswith(marks):
         inside.pop()  # an unclosed fence has no such line
-    around = count(f"{block.fence}\n{marks}\n")
-    if around > room // 2 or count(first) > room // 2:
-        return _pieces(block.text.splitlines(keepends=True), room, count)
-    lines = _pieces((line + "\n" for line in inside), room - around, count)
-    opened = [first, *[block.fence] * len(lines)]
+    again, close = f"{indent}{block.fence}\n", f"{indent}{marks}\n"
+    around = max(count(first), count(again)) + count(close)
+    if around > room.aim // 2:
+        return _pieces(_LINE.findall(block.text), room, count)
+    room = room.less(around)
+    lines = _pieces((line + "\n" for line in inside), room, count)
+    opened = [first + "\n", *[again] * len(lines)]
     return [
-        Piece(f"{head}\n{_joined(group)}{marks}\n", around + sum(line.size for line in group))
-        for head, group in zip(opened, pack(lines, room - around), strict=False)
+        Piece(f"{head}{_joined(group)}{close}", around + sum(line.size for line in group))
+        for head, group in zip(opened, pack(lines, room), strict=False)
     ]
 
 
-def _divide_table(block: Block, room: int, count: Count) -> list[Piece]:
-    lines = block.text.splitlines(keepends=True)
+def _divide_table(block: Block, room: Room, count: Count) -> list[Piece]:
+    lines = _LINE.findall(block.text)
     header, rows = "".join(lines[:2]), lines[2:]
     above = count(header)
-    if above > room // 2:
+    if above > room.aim // 2:
         return _pieces(lines, room, count)
-    groups = pack(_pieces(rows, room - above, count), room - above)
-    return [Piece(header + _joined(g), above + sum(row.size for row in g)) for g in groups]
+    room = room.less(above)
+    return [
+        Piece(header + _joined(group), above + sum(row.size for row in group))
+        for group in pack(_pieces(rows, room, count), room)
+    ]
 
 
 def _joined(pieces: Iterable[Piece]) -> str:

@@ -138,7 +138,7 @@ def _tree(tokens: Sequence[Token]) -> list[_Node]:
         elif token.nesting < 0:
             path.pop()
         elif token.type != "inline":
-            node = _Node(token, *token.map) if token.map else None
+            node = _Node(token, token.map[0], token.map[1]) if token.map else None
             if node:
                 parent = next((open_ for open_ in reversed(path) if open_), None)
                 (parent.children if parent else roots).append(node)

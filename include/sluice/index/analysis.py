@@ -2,7 +2,7 @@
 
 A store only splits the result on spaces, so every store ranks alike. What happens to a text:
 
-* NFKC, case folding, accents off, invisible characters gone: ``Résumé`` and ``resume`` are one term.
+* NFKC, case folded, accents and invisible characters off: ``Résumé`` and ``resume`` are one term.
 * Words are stemmed (Snowball English) unless they hold a digit; English stop words are dropped.
 * A compound gives its parts, and itself as one term where it looks like a name rather than prose:
   it holds a digit, or ``. _ / @ :``, or starts with one or two letters. So ``MGP-2`` is found by
@@ -21,26 +21,26 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 
-from snowballstemmer.english_stemmer import EnglishStemmer  # never PyStemmer: its version may differ
+# Never PyStemmer, which the package prefers where it is installed: its version may differ.
+from snowballstemmer.english_stemmer import EnglishStemmer  # type: ignore[import-untyped]
 
 ANALYSIS = 1
 _LONGEST = 64  # characters of a term; of a longer word the start is kept
 
-_STOP_WORDS = frozenset(
-    """
+_ENGLISH = """
     a about above after again against all am an and any are aren't as at be because been before
-    being below between both but by can can't cannot could couldn't did didn't do does doesn't
+    being below between both but by can't cannot could couldn't did didn't do does doesn't
     doing don't down during each few for from further had hadn't has hasn't have haven't having he
     he'd he'll he's her here here's hers herself him himself his how how's i i'd i'll i'm i've if
-    in into is isn't it it's its itself just let's me more most mustn't my myself no nor not of off
+    in into is isn't it it's its itself let's me more most mustn't my myself no nor not of off
     on once only or other ought our ours ourselves out over own same shan't she she'd she'll she's
     should shouldn't so some such than that that's the their theirs them themselves then there
     there's these they they'd they'll they're they've this those through to too under until up very
     was wasn't we we'd we'll we're we've were weren't what what's when when's where where's which
     while who who's whom why why's will with won't would wouldn't you you'd you'll you're you've
     your yours yourself yourselves
-    """.split()
-)
+"""
+_STOP_WORDS = frozenset(_ENGLISH.split())
 
 _MARKS = "".join(c for c in map(chr, range(0x10000)) if unicodedata.category(c) in {"Mn", "Mc"})
 # Thai, Lao, Myanmar, Khmer, kana, Han, Hangul, and the Han of the higher planes:

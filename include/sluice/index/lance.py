@@ -16,10 +16,7 @@ Only integers ever reach a ``where``; terms are matched as they are, there is no
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import re
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -28,26 +25,25 @@ from typing import Any
 
 import lancedb
 import numpy as np
-import pyarrow as pa
 from lancedb.index import FTS, BTree, IvfSq
 from lancedb.query import MatchQuery
 from lancedb.table import Table
 
 from sluice.errors import BadInput, IndexUnavailable, SluiceError
+from sluice.index import rows
 from sluice.index.analysis import ANALYSIS
+from sluice.index.lock import exclusive
 from sluice.model import Candidate, IndexedChunk
 from sluice.ports import Vectors
 
-VERSION = 1  # of the columns below
 BM25_K1, BM25_B = 1.2, 0.75  # Lance's own constants; a store that can be told gets these
 ANN_ROWS = 20_000  # below it brute force over everything takes 15 ms or less
 RERANKED = 1_000  # rows ranked again by full vectors; at least three times those asked for
-QUERY_TERMS = 512  # the most distinct terms of one question; a longer one is cut
+QUERY_TERMS = 512  # the most terms of one question; the rest of a longer one is left out
 KEEP_FILES = timedelta(minutes=10)  # readers may still be on a version this old
 _TIES = 50  # fetched beyond the limit, so that ties at the cut are broken by us
 _BATCH = 5_000  # integers in one filter
 _ALL_PARTITIONS = 1 << 20  # more than any table has: a partition left out is recall lost silently
-_FOUND = ["document_id", "generation", "acl_id", "ordinal", "path", "text"]
 
 
 class LanceIndex:
@@ -72,9 +68,9 @@ class LanceIndex:
         self._path = path / tenant
         self._tenant = tenant
         self._patience = patience
-        self._schema = _schema(model, dimensions)
+        self._schema = rows.schema(model, dimensions)
         slug = re.sub(r"[^A-Za-z0-9]+", "-", model)
-        self._name = f"chunks-{slug}-{dimensions}-a{ANALYSIS}-v{VERSION}"
+        self._name = f"chunks-{slug}-{dimensions}-a{ANALYSIS}-v{rows.VERSION}"
         self._opened: Table | None = None
 
     def ensure(self) -> None:
@@ -83,47 +79,50 @@ class LanceIndex:
         Raises:
             IndexUnavailable: the folder cannot be used, or holds another schema under our name.
         """
+        with self._reading():  # what is complete must not wait for whoever writes
+            made = (self._path / f"{self._name}.lance").is_dir()
+            if made and _INDEXES.keys() <= _indexed(self._table()):
+                return
         with self._writing():
-            store = self._connect()
-            table = store.create_table(self._name, schema=self._schema, exist_ok=True)
-            _require(self._schema, table, self._path)
-            present = {column for index in table.list_indices() for column in index.columns}
-            for column, config in _INDEXES.items():
-                if column not in present:
-                    table.create_index(column, config=config)
-            self._opened = table
+            table = self._connect().create_table(self._name, schema=self._schema, exist_ok=True)
+            for column in _INDEXES.keys() - _indexed(table):
+                table.create_index(column, config=_INDEXES[column])
 
     def upsert(self, chunks: Sequence[IndexedChunk]) -> None:
         """Write chunks, in one commit; writing the same ids again changes nothing.
 
         Raises:
-            BadInput: a chunk is another tenant's, or its vector or text is not what is stored.
+            BadInput: a chunk is another tenant's, or cannot be stored.
             IndexUnavailable: nothing was written.
         """
         if not chunks:
             return
-        rows = self._rows({chunk.id: chunk for chunk in chunks})
+        if any(chunk.tenant != self._tenant for chunk in chunks):
+            raise BadInput("a chunk belongs to another tenant", subject=self._tenant)
+        fresh = rows.table(chunks, self._schema)
         with self._writing():
             table = self._table()
             if any(self._count(table, {chunk.generation for chunk in chunks}).values()):
                 merge = table.merge_insert("id")
-                merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(fresh)
             else:  # ten times cheaper, and as safe: nobody else writes now
-                table.add(rows)
+                table.add(fresh)
 
     def search_terms(self, terms: str, scope: Collection[int], limit: int) -> list[Candidate]:
         """The best ``limit`` permitted chunks by BM25 over analysed ``terms``, best first.
 
+        A term that is asked twice counts twice.
+
         Raises:
             IndexUnavailable: the store cannot be read.
         """
-        distinct = list(dict.fromkeys(terms.split()))[:QUERY_TERMS]
-        if not distinct or not scope or limit < 1:
+        asked = terms.split()[:QUERY_TERMS]
+        if not asked or not scope or limit < 1:
             return []
         with self._reading():
-            query = MatchQuery(" ".join(distinct), "terms")
+            query = MatchQuery(" ".join(asked), "terms")  # type: ignore[call-arg]  # has defaults
             search = self._table().search(query, query_type="fts")
-            return _candidates(search.where(_within("acl_id", scope)), "_score", limit, best=-1)
+            return _found(search.where(_within("acl_id", scope)), "_score", limit, best=-1)
 
     def search_vector(self, vector: Vectors, scope: Collection[int], limit: int) -> list[Candidate]:
         """The nearest ``limit`` permitted chunks by cosine, nearest first.
@@ -134,12 +133,12 @@ class LanceIndex:
         if not scope or limit < 1:
             return []
         with self._reading():
-            table = self._table()
-            search = table.search(np.asarray(vector, np.float32), vector_column_name="vector")
-            search = search.distance_type("cosine").where(_within("acl_id", scope))
+            wanted = np.asarray(vector, np.float32)
+            nearest: Any = self._table().search(wanted, "vector", query_type="vector")
             again = max(3, -(-RERANKED // (limit + _TIES)))  # in multiples of what is fetched
-            search = search.nprobes(_ALL_PARTITIONS).refine_factor(again)
-            return _candidates(search, "_distance", limit, best=1)
+            nearest = nearest.distance_type("cosine").where(_within("acl_id", scope))
+            nearest = nearest.nprobes(_ALL_PARTITIONS).refine_factor(again)
+            return _found(nearest, "_distance", limit, best=1)
 
     def count(self, generations: Collection[int]) -> Mapping[int, int]:
         """Chunks held of each generation; one that is absent counts 0."""
@@ -165,8 +164,7 @@ class LanceIndex:
         with self._writing():
             table = self._table()
             table.optimize(cleanup_older_than=KEEP_FILES)
-            indexed = {column for index in table.list_indices() for column in index.columns}
-            if "vector" not in indexed and table.count_rows() >= ANN_ROWS:
+            if "vector" not in _indexed(table) and table.count_rows() >= ANN_ROWS:
                 table.create_index("vector", config=IvfSq(distance_type="cosine"))
 
     def ping(self) -> None:
@@ -185,31 +183,16 @@ class LanceIndex:
     def _table(self) -> Table:
         if self._opened is None:
             table = self._connect().open_table(self._name)
-            _require(self._schema, table, self._path)
+            rows.require(self._schema, table.schema, self._path)
             self._opened = table
         return self._opened
 
     def _count(self, table: Table, generations: Collection[int]) -> dict[int, int]:
         held: Counter[int] = Counter()
         for batch in _batches(generations):
-            rows = table.search().where(_within("generation", batch)).select(["generation"])
-            held.update(rows.to_arrow()["generation"].to_pylist())
+            found = table.search().where(_within("generation", batch)).select(["generation"])
+            held.update(found.to_arrow()["generation"].to_pylist())
         return {generation: held[generation] for generation in generations}
-
-    def _rows(self, chunks: Mapping[str, IndexedChunk]) -> pa.Table:
-        if any(chunk.tenant != self._tenant for chunk in chunks.values()):
-            raise BadInput("a chunk belongs to another tenant", subject=self._tenant)
-        columns = {
-            name: [getattr(chunk, name) for chunk in chunks.values()]
-            for name in self._schema.names
-            if name not in {"path", "vector"}
-        }
-        columns["path"] = [list(chunk.path) for chunk in chunks.values()]
-        columns["vector"] = [np.asarray(chunk.vector, np.float32) for chunk in chunks.values()]
-        try:
-            return pa.table(columns, schema=self._schema)
-        except (pa.ArrowException, UnicodeError, OverflowError) as error:
-            raise BadInput(_line(error), subject="a chunk to index") from None
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -218,37 +201,19 @@ class LanceIndex:
             yield
         except SluiceError:
             raise
-        except Exception as error:  # noqa: BLE001  # its Rust core maps errors to many types
+        except Exception as error:  # its Rust core maps errors to many types
             raise _unavailable(error, self._path) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the one writer's lock. The kernel gives it back when its holder dies."""
+        """Be the only writer, among all processes."""
         with self._reading():
             self._path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._path / "writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                self._await(lock)
+            with exclusive(self._path / "writer.lock", self._patience):
                 yield
-            finally:
-                os.close(lock)
-
-    def _await(self, lock: int) -> None:
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise IndexUnavailable(
-                        f"another process has been writing for {self._patience:.0f} s",
-                        subject=str(self._path),
-                        cure="Wait for it to end, or stop it, and run this again",
-                    ) from None
-            time.sleep(0.02)
 
 
-_INDEXES = {
+_INDEXES: dict[str, FTS | BTree] = {
     # Terms are ours: the store must neither stem, fold, stop nor drop any.
     "terms": FTS(
         base_tokenizer="whitespace",
@@ -263,36 +228,6 @@ _INDEXES = {
 }
 
 
-def _schema(model: str, dimensions: int) -> pa.Schema:
-    key = {"lance-schema:unenforced-primary-key": "true"}  # or concurrent merges write doubles
-    return pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False, metadata=key),
-            pa.field("document_id", pa.string(), nullable=False),
-            pa.field("generation", pa.int64(), nullable=False),
-            pa.field("acl_id", pa.int64(), nullable=False),
-            pa.field("ordinal", pa.int32(), nullable=False),
-            pa.field("path", pa.list_(pa.string()), nullable=False),
-            pa.field("text", pa.string(), nullable=False),
-            pa.field("terms", pa.string(), nullable=False),
-            pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
-        ],
-        metadata={"sluice:model": model},
-    )
-
-
-def _require(ours: pa.Schema, table: Table, path: Path) -> None:
-    """Refuse a table that another program, release or model made."""
-    theirs = table.schema
-    model = (theirs.metadata or {}).get(b"sluice:model")
-    if not theirs.equals(ours) or model != ours.metadata[b"sluice:model"]:
-        raise IndexUnavailable(
-            f"the table {table.name} was not made by this release for this model",
-            subject=str(path),
-            cure="Move the folder away and ingest again",
-        )
-
-
 def _within(column: str, numbers: Collection[int]) -> str:
     """``column IN (…)``, the only filter there is. ``int`` lets nothing but integers through."""
     return f"{column} IN ({','.join(str(int(n)) for n in sorted(numbers))})"
@@ -303,14 +238,15 @@ def _batches(numbers: Collection[int]) -> Iterator[list[int]]:
     return (ordered[i : i + _BATCH] for i in range(0, len(ordered), _BATCH))
 
 
-def _candidates(search: Any, score: str, limit: int, best: int) -> list[Candidate]:
+def _found(search: Any, score: str, limit: int, best: int) -> list[Candidate]:
     """Run ``search``; equal scores are ordered by document and ordinal, whatever the store does."""
-    found = search.limit(limit + _TIES).select([*_FOUND, score]).to_arrow().to_pylist()
+    found = search.limit(limit + _TIES).select([*rows.SHOWN, score]).to_arrow().to_pylist()
     found.sort(key=lambda row: (best * row[score], row["document_id"], row["ordinal"]))
-    return [
-        Candidate(**{name: row[name] for name in _FOUND} | {"path": tuple(row["path"])})
-        for row in found[:limit]
-    ]
+    return [rows.candidate(row) for row in found[:limit]]
+
+
+def _indexed(table: Table) -> set[str]:
+    return {column for index in table.list_indices() for column in index.columns}
 
 
 def _unavailable(error: Exception, path: Path) -> IndexUnavailable:
@@ -320,6 +256,8 @@ def _unavailable(error: Exception, path: Path) -> IndexUnavailable:
         cure = "Free some disk space and run this again"
     elif isinstance(error, PermissionError) or "Permission denied" in said:
         cure = "Give this user read and write access to the folder"
+    elif "does not match existing table" in said:
+        cure = rows.FOREIGN
     elif "was not found" in said or "does not exist" in said:
         cure = "Ingest a source first: that makes the index"
     return IndexUnavailable(said, subject=str(path), cure=cure)

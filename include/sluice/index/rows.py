@@ -1,0 +1,69 @@
+"""A chunk as a row: the columns, and the way there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sluice.errors import BadInput, IndexUnavailable
+from sluice.model import Candidate, IndexedChunk
+
+VERSION = 1  # of the columns
+SHOWN = ["document_id", "generation", "acl_id", "ordinal", "path", "text"]
+FOREIGN = "Move the folder away and ingest again"
+
+
+def schema(model: str, dimensions: int) -> pa.Schema:
+    """The columns of a table of chunks whose vectors are of ``model``."""
+    key = {"lance-schema:unenforced-primary-key": "true"}  # or concurrent merges write doubles
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False, metadata=key),
+            pa.field("document_id", pa.string(), nullable=False),
+            pa.field("generation", pa.int64(), nullable=False),
+            pa.field("acl_id", pa.int64(), nullable=False),
+            pa.field("ordinal", pa.int32(), nullable=False),
+            pa.field("path", pa.list_(pa.string()), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("terms", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
+        ],
+        metadata={"sluice:model": model},
+    )
+
+
+def require(ours: pa.Schema, theirs: pa.Schema, path: Path) -> None:
+    """Refuse a table that another program, release or model made.
+
+    Raises:
+        IndexUnavailable: the columns or the model are not ours.
+    """
+    if not theirs.equals(ours) or (theirs.metadata or {}) != ours.metadata:
+        raise IndexUnavailable(
+            "the table was not made by this release for this model", subject=str(path), cure=FOREIGN
+        )
+
+
+def table(chunks: Sequence[IndexedChunk], columns: pa.Schema) -> pa.Table:
+    """One row per chunk id; of two chunks with one id the last counts.
+
+    Raises:
+        BadInput: a text is not Unicode, a number too large, or a vector of another length.
+    """
+    unique = {chunk.id: chunk for chunk in chunks}.values()
+    content = {name: [getattr(chunk, name) for chunk in unique] for name in columns.names}
+    content["vector"] = [np.asarray(vector, np.float32) for vector in content["vector"]]
+    try:
+        return pa.table(content, schema=columns)
+    except (pa.ArrowException, UnicodeError, OverflowError) as error:
+        raise BadInput(str(error).splitlines()[0], subject="a chunk to index") from None
+
+
+def candidate(row: Mapping[str, Any]) -> Candidate:
+    """What a search shows of a row."""
+    shown = {name: row[name] for name in SHOWN}
+    return Candidate(**{**shown, "path": tuple(row["path"])})
