@@ -23,9 +23,10 @@ moves, deletions and permissions visible in one step. **Trigger** it to see an e
 
 ## Reading again
 
-`airflow backfill create --dag-id handbook --from-date 2026-01-01 --to-date 2026-01-08` reads files
-that were modified in those days once more. **Trigger** does the same with *Read again from*. A
-second reading changes nothing that is already right, and embeds nothing twice.
+`airflow backfill create --dag-id handbook --from-date 2026-01-05 --to-date 2026-01-06` reads the
+files that were modified in that day once more, one run an hour. For a longer stretch, **Trigger**
+with *Read again from*: one run for all of it. A second reading changes nothing that is already
+right, and embeds nothing twice.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Every ticket of the sample company's help desk: table `ticket` of database `help
 `sluice up` fills from `include/sample/helpdesk/`. Owner: support. A ticket is as readable as its
 queue; table `queue_access` says who that is.
 
-The DAG reads the tickets that changed since the last run, by `updated_at`, every ten minutes, and
-lists every id, so that deleted tickets and tickets that moved to another queue are noticed too.
+The DAG reads the tickets that changed since the last run, by `updated_at`, every hour, and lists
+every id, so that deleted tickets and tickets that moved to another queue are noticed too.
 
 ## When something is wrong
 
@@ -24,9 +24,10 @@ lists every id, so that deleted tickets and tickets that moved to another queue 
 
 ## Reading again
 
-`airflow backfill create --dag-id helpdesk --from-date 2026-01-01 --to-date 2026-01-02` reads the
-tickets whose `updated_at` lies in that day once more. **Trigger** does the same with *Read again
-from*. A second reading changes nothing that is already right, and embeds nothing twice.
+`airflow backfill create --dag-id helpdesk --from-date 2026-01-05 --to-date 2026-01-06` reads the
+tickets whose `updated_at` lies in that day once more, one run an hour. For a longer stretch,
+**Trigger** with *Read again from*: one run for all of it. A second reading changes nothing that is
+already right, and embeds nothing twice.
 """
 
 from __future__ import annotations
@@ -50,6 +51,6 @@ dag = ingest_dag(
         uri_template="https://desk.junipervale.example/tickets/{id}",
     ),
     runbook=__doc__,
-    schedule="*/10 * * * *",
+    schedule="@hourly",
     owner="support",
 )

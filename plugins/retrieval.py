@@ -17,7 +17,7 @@ class Sluice(AirflowPlugin):
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # made when asked for
         """The app to mount, and where."""
         from sluice import settings
-        from sluice.api import create_app
+        from sluice.api.app import create_app
         from sluice.api.data_docs import data_docs
         from sluice.flows.login import signed_in
 

@@ -1,39 +1,44 @@
 """Great Expectations' pages, for whoever is signed in where they are served.
 
-The pages quote what sources hold, and no source is trusted with a script that runs as the reader.
-So they are served into a sandbox: their own scripts run, but in an origin that is nobody's.
+The pages quote what sources hold, and no source is trusted to run a script as the reader, nor is
+any other server to be asked for one. So the browser is told to run and to load nothing, and our
+own style sheet stands in for what the pages would have loaded.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SignedIn = Callable[[str], Awaitable[bool]]
 
 _HEADERS = {
-    "Content-Security-Policy": "sandbox allow-scripts allow-popups",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "private, no-store",
 }
+_STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text()}</style>"
 _SIGN_IN = "<p>These pages are for people who are signed in. <a href='/'>Sign in</a> first.</p>"
 
 
 def data_docs(folder: Path, signed_in: SignedIn) -> ASGIApp:
-    """Return an app that serves the files under ``folder``.
+    """Return an app that serves ``<source>/<run>/index.html`` and the pages that it leads to.
 
     Args:
-        folder: it may not exist yet.
+        folder: where the runs' pages are; it may not exist yet.
         signed_in: asked with the request's token, from the ``_token`` cookie or a bearer header.
     """
-    files = StaticFiles(directory=folder, html=True, check_dir=False)
+    files = _Pages(directory=folder, check_dir=False)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_guarded(message: Message) -> None:
@@ -47,6 +52,29 @@ def data_docs(folder: Path, signed_in: SignedIn) -> ASGIApp:
         await app(scope, receive, send_guarded)
 
     return serve
+
+
+class _Pages(StaticFiles):
+    """Static files, which keep to their folder, with an index of ours and a style sheet."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        found, stat = self.lookup_path(path)
+        if stat is None or not path.endswith(".html"):
+            return await super().get_response(path, scope)
+        page = Path(found)
+        if page.name == "index.html":
+            return _index(page.parent)
+        return HTMLResponse(page.read_text().replace("</head>", f"{_STYLE}</head>", 1))
+
+
+def _index(run: Path) -> Response:
+    """Lead to the run's one page of results, or list them; GX's own index is drawn by a script."""
+    results = sorted(str(page.relative_to(run)) for page in run.glob("validations/**/*.html"))
+    if len(results) == 1:
+        return RedirectResponse(quote(results[0]))
+    items = "".join(f"<li><a href='{quote(each)}'>{html.escape(each)}</a></li>" for each in results)
+    title = html.escape(f"{run.parent.name}: {run.name}")
+    return HTMLResponse(f"<!DOCTYPE html>{_STYLE}<title>{title}</title><h4>{title}</h4><ul>{items}")
 
 
 def _token(connection: HTTPConnection) -> str | None:

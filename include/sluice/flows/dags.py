@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, chain, get_current_context, task
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from sluice.errors import (
@@ -18,7 +19,7 @@ from sluice.errors import (
     SluiceError,
     SourceUnavailable,
 )
-from sluice.flows.links import DataDocsLink
+from sluice.flows.links import DataDocsLink, data_docs
 from sluice.flows.report import counts, table
 from sluice.model import Window
 
@@ -82,17 +83,20 @@ def ingest_dag(
             with _pipeline() as pipeline:
                 return extract(pipeline, source, _run_id(source), window=_window())
 
-        @task
+        @task(multiple_outputs=False)
         def validate() -> dict[str, int]:
             from sluice.ingest import validate
 
-            accept_loss = bool(get_current_context()["params"]["accept_loss"])
+            context = get_current_context()
+            here = conf.get("api", "base_url", fallback="").rstrip("/")
+            log.info("Data Docs: %s%s", here, data_docs(source.name, context["dag_run"].run_id))
+            accept_loss = bool(context["params"]["accept_loss"])
             with _pipeline() as pipeline:
                 found = validate(pipeline, source, _run_id(source), accept_loss=accept_loss)
             log.info("%s rows judged, %s quarantined", found.rows, found.quarantined)
             return {"rows": found.rows, "quarantined": found.quarantined}
 
-        @task
+        @task(multiple_outputs=False)
         def publish() -> dict[str, Any]:
             from sluice.ingest import publish
 
@@ -120,7 +124,7 @@ def permissions_dag(
     """
     with _dag(directory.name, "directory", runbook, schedule, owner, {}) as dag:
 
-        @task
+        @task(multiple_outputs=False)
         def sync() -> dict[str, int]:
             from sluice.ingest import sync_directory
 

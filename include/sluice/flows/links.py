@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 
+def data_docs(source: str, run_id: str) -> str:
+    """The path under which our plugin serves the pages about one run; ``run_id`` is Airflow's."""
+    return f"/sluice/data-docs/{source}/{quote(f'{source}:{run_id}', safe='')}/index.html"
+
+
 class DataDocsLink(BaseOperatorLink):
     """Great Expectations' page about one run of ``source``, served by our plugin."""
 
@@ -21,6 +26,5 @@ class DataDocsLink(BaseOperatorLink):
         self.source = source
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """Return the path that the page is served under."""
-        run = quote(f"{self.source}:{ti_key.run_id}", safe="")
-        return f"/sluice/data-docs/{self.source}/{run}/index.html"
+        """Return where the page is served."""
+        return data_docs(self.source, ti_key.run_id)

@@ -25,6 +25,9 @@ from sluice.stack.home import PROJECT, Home, Secrets, write_private
 from sluice.stack.supervisor import Program
 
 LOGIN = "admin"
+ANSWERING = ("api-server",)  # what a question needs
+INGESTING = ("api-server", "scheduler", "dag-processor")  # what a first run needs
+REPORTING = ("scheduler", "dag_processor", "triggerer")  # as Airflow's health page names them
 
 # The scheduler forks its tasks. What it has imported by then, no task imports again: a run of a
 # small source is mostly that. The fork itself gets slower with what is loaded, so nothing else.
@@ -33,10 +36,13 @@ _PRELOAD = '''\
 
 import sys
 
+if sys.argv[1:2] in (["scheduler"], ["dag-processor"]):  # both fork whatever reads a DAG file
+    import sluice.flows
+    import sluice.sources
+
 if "scheduler" in sys.argv[1:2]:
     import airflow.dag_processing.dagbag
     import airflow.sdk.execution_time.task_runner
-    import sluice.flows
 
     sluice.flows.preload()
 '''
@@ -85,18 +91,18 @@ def environment(settings: Settings, home: Home, databases: Databases) -> dict[st
     }
 
 
-def programs(variables: Mapping[str, str]) -> list[Program]:
-    """The four of them, those first that the others wait for."""
+def programs(variables: Mapping[str, str]) -> dict[str, Program]:
+    """All four, by name."""
     commands = {
         "api-server": ["api-server"],
         "scheduler": ["scheduler", "--skip-serve-logs"],  # logs are read from the shared folder
         "dag-processor": ["dag-processor"],
         "triggerer": ["triggerer", "--skip-serve-logs"],
     }
-    return [
-        Program(name, [sys.executable, "-m", "airflow", *command], variables)
+    return {
+        name: Program(name, [sys.executable, "-m", "airflow", *command], variables)
         for name, command in commands.items()
-    ]
+    }
 
 
 def migrate(variables: Mapping[str, str], log: Path) -> None:
@@ -140,6 +146,7 @@ def _sections(
             "host": settings.host,
             "port": str(settings.port),
             "base_url": here,
+            "instance_name": "Sluice",
             "secret_key": kept.jwt,
             "workers": "1",
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -55,12 +56,25 @@ class Display:
         """Print where a hit comes from, what it says, and why it was allowed."""
         path = " > ".join(hit["path"]) or hit["title"]
         self._print(f"  [bold cyan]{hit['rank']}. {escape(path)}[/bold cyan]")
-        text = textwrap.shorten(" ".join(hit["text"].split()), _EXCERPT, placeholder=" …")
+        text = textwrap.shorten(_plain(hit["text"]), _EXCERPT, placeholder=" …")
         width = min(self.console.width, 100) - 5
         for line in textwrap.wrap(text, width):
             self._print(f"     {escape(line)}")
         self._print(f"     [dim]{escape(hit['uri'])}[/dim]")
-        self._print(f"     [green]allowed: {escape(str(hit['reason']))}[/green]")
+        self._print(f"     [green]{escape(_because(hit['reason']))}[/green]")
 
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _plain(markdown: str) -> str:
+    """Markdown without its marks, as far as an excerpt needs it."""
+    text = re.sub(r"^#+ (.*)$", r"\1:", markdown, flags=re.MULTILINE)
+    return re.sub(r"\[([^]]*)\]\([^)]*\)|\*\*|`", r"\1", text)
+
+
+def _because(reason: Mapping[str, Any]) -> str:
+    """Why a hit was allowed, as one sentence."""
+    until = f" until {reason['expires_at']}" if reason["expires_at"] else ""
+    way = " → ".join(reason["via"])
+    return f"allowed: {reason['acl_key']} is open to {reason['principal']}{until} ({way})"

@@ -55,6 +55,10 @@ class Supervisor:
         record = self._launch(program)
         self._running[program.name] = _Running(program, record, time.monotonic())
 
+    def has(self, name: str) -> bool:
+        """Whether a program of that name was started."""
+        return name in self._running
+
     def check(self) -> list[str]:
         """Restart what is due; return a line for each death seen since the last call."""
         return [line for each in self._running.values() if (line := self._check(each))]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -19,13 +19,12 @@ from sluice.stack.database import Databases
 from sluice.stack.display import Display, Say
 from sluice.stack.home import Home, Secrets
 from sluice.stack.sample import Answer, Tick
-from sluice.stack.supervisor import Supervisor
+from sluice.stack.supervisor import Program, Supervisor
 
 _AIRFLOW_PATIENCE = 180.0  # seconds; 15 on a quiet machine, 140 were seen on a busy one
 _SAMPLE_PATIENCE = 600.0
 _DOWN_PATIENCE = 60.0
 _LOOK = 0.3  # seconds between two looks
-_REPORTING = ("scheduler", "dag_processor", "triggerer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +54,11 @@ def up(settings: Settings, display: Display, ready: Callable[[Ready], None], *, 
         KeyboardInterrupt: Ctrl-C, SIGTERM or a closed terminal; everything is down again.
     """
     home = Home(settings.home)
-    kept = home.open()
+    home.open()
     with home.hold(), _signals() as undisturbed:
         watcher = Supervisor(home.runs, home.logs)
         try:
-            ready(_rise(settings, home, kept, watcher, display))
+            _rise(settings, home, watcher, display, ready)
             while not once:
                 _keep_up(settings, home, watcher, display)
         finally:
@@ -112,8 +111,13 @@ def reset(settings: Settings) -> bool:
 
 
 def _rise(
-    settings: Settings, home: Home, kept: Secrets, watcher: Supervisor, display: Display
-) -> Ready:
+    settings: Settings,
+    home: Home,
+    watcher: Supervisor,
+    display: Display,
+    ready: Callable[[Ready], None],
+) -> None:
+    kept = home.open()
     with display.phase("Checks") as say:
         _check(settings, home, say)
     with display.phase("PostgreSQL"):
@@ -123,21 +127,41 @@ def _rise(
     with display.phase("Databases"):
         variables, key = _prepare(settings, home, kept, databases)
     url = airflow.url(settings)
-    client = AirflowClient(url, airflow.LOGIN, kept.login)
-    with contextlib.closing(client):
-        with display.phase("Airflow") as say:
-            for program in airflow.programs(variables):
-                watcher.start(program)
-            _wait_for_airflow(client, _ticker(watcher, "Airflow", _AIRFLOW_PATIENCE, say), say)
-        if "sample" not in kept.done:
+    first = "sample" not in kept.done
+    programs = airflow.programs(variables)
+    with contextlib.closing(AirflowClient(url, airflow.LOGIN, kept.login)) as client:
+        with display.phase("API server") as say:
+            _start(watcher, programs, airflow.INGESTING if first else airflow.ANSWERING)
+            tick = _ticker(watcher, "the API server", _AIRFLOW_PATIENCE, say)
+            while not client.health():
+                tick()
+            client.sign_in()
+        if first:
             with display.phase("Sample company") as say:
-                sample.run(
-                    client, _ticker(watcher, "the sample's DAGs", _SAMPLE_PATIENCE, say), say
-                )
+                sample.run(client, _ticker(watcher, "its DAGs", _SAMPLE_PATIENCE, say), say)
             home.mark_done("sample", "1")
         with display.phase("Two answers"):
             answers = sample.ask_all(url, key)
-    return Ready(url, airflow.LOGIN, kept.login, sample.curl(url, key, answers[-1].person), answers)
+        curl = sample.curl(url, key, answers[-1].person)
+        ready(Ready(url, airflow.LOGIN, kept.login, curl, answers))
+        with display.phase("All programs") as say:
+            _start(watcher, programs, programs)
+            tick = _ticker(watcher, "Airflow", _AIRFLOW_PATIENCE, say)
+            while waiting := _unwell(client):
+                say(f"waiting for {', '.join(waiting)}")
+                tick()
+
+
+def _start(watcher: Supervisor, programs: Mapping[str, Program], names: Iterable[str]) -> None:
+    for name in names:
+        if not watcher.has(name):
+            watcher.start(programs[name])
+
+
+def _unwell(client: AirflowClient) -> list[str]:
+    """Which of the programs behind the API have not reported that they are well."""
+    health = client.health()
+    return [name for name in airflow.REPORTING if health.get(name) != "healthy"]
 
 
 def _check(settings: Settings, home: Home, say: Say) -> None:
@@ -184,18 +208,6 @@ def _prepare(
             migrated.result()
             home.mark_done("airflow", airflow.version())
     return variables, key
-
-
-def _wait_for_airflow(client: AirflowClient, tick: Tick, say: Say) -> None:
-    """Return when the API answers, and the programs behind it have reported."""
-    while not (health := client.health()):
-        say("waiting for the API server")
-        tick()
-    client.sign_in()
-    while waiting := [name for name in _REPORTING if health.get(name) != "healthy"]:
-        say(f"waiting for {', '.join(waiting)}")
-        tick()
-        health = client.health()
 
 
 def _ticker(watcher: Supervisor, what: str, patience: float, say: Say) -> Tick:
