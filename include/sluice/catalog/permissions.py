@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
+from sluice.catalog import grants
 from sluice.errors import BadInput, ConfigurationError
 from sluice.model import (
     Grant,
@@ -21,88 +21,29 @@ from sluice.model import (
     Principal,
     PrincipalKind,
     acl_hash,
-    settle,
 )
 
 Grants = Mapping[str, frozenset[Grant]]  # by ACL key
-
-_WANTED = """
-WITH wanted AS (
-    SELECT a.acl_id, w.principal, w.effect, w.expires_at
-    FROM unnest(CAST(:keys AS text[]), CAST(:principals AS text[]), CAST(:effects AS text[]),
-                CAST(:expiries AS timestamptz[])) AS w(key, principal, effect, expires_at)
-    JOIN sluice.acl a ON a.source = :source AND a.key = w.key
-)
-"""
-_DROP_LOST = (
-    _WANTED
-    + """
-DELETE FROM sluice.acl_grant g USING sluice.acl a
-WHERE a.acl_id = g.acl_id AND a.source = :source
-  AND g.effect = 'allow' AND a.key = ANY(CAST(:listed AS text[]))
-  AND NOT EXISTS (SELECT FROM wanted w WHERE w.acl_id = g.acl_id AND w.principal = g.principal
-                  AND w.effect = g.effect)
-"""
-)
-_SHORTEN_ALLOWS = (
-    _WANTED
-    + """
-UPDATE sluice.acl_grant g SET expires_at = w.expires_at FROM wanted w
-WHERE g.acl_id = w.acl_id AND g.principal = w.principal AND g.effect = 'allow'
-  AND w.effect = 'allow' AND w.expires_at < coalesce(g.expires_at, 'infinity')
-"""
-)
-_LENGTHEN_DENIES = (
-    _WANTED
-    + """
-INSERT INTO sluice.acl_grant AS g (acl_id, principal, effect, expires_at)
-SELECT acl_id, principal, effect, expires_at FROM wanted WHERE effect = 'deny'
-ON CONFLICT (tenant_id, acl_id, principal, effect) DO UPDATE SET expires_at = excluded.expires_at
-    WHERE coalesce(excluded.expires_at, 'infinity') > g.expires_at
-"""
-)
-_DROP_OTHERS = (
-    _WANTED
-    + """
-DELETE FROM sluice.acl_grant g USING sluice.acl a
-WHERE a.acl_id = g.acl_id AND a.source = :source
-  AND NOT EXISTS (SELECT FROM wanted w WHERE w.acl_id = g.acl_id AND w.principal = g.principal
-                  AND w.effect = g.effect)
-"""
-)
-_SET = (
-    _WANTED
-    + """
-INSERT INTO sluice.acl_grant AS g (acl_id, principal, effect, expires_at)
-SELECT acl_id, principal, effect, expires_at FROM wanted
-ON CONFLICT (tenant_id, acl_id, principal, effect) DO UPDATE SET expires_at = excluded.expires_at
-    WHERE g.expires_at IS DISTINCT FROM excluded.expires_at
-"""
-)
+Pairs = set[tuple[str, str]]
 
 
 def ensure_acls(connection: sa.Connection, source: str, keys: Collection[str]) -> dict[str, int]:
     """Return the ``acl_id`` of each of a source's permission objects; a new one grants nothing."""
-    chosen = {"source": source, "keys": list(keys), "hash": acl_hash(())}
-    connection.execute(
-        sa.text(
-            """
-            INSERT INTO sluice.acl (source, key, hash)
-            SELECT :source, w.key, :hash FROM unnest(CAST(:keys AS text[])) AS w(key)
-            WHERE NOT EXISTS (SELECT FROM sluice.acl a WHERE a.source = :source AND a.key = w.key)
-            ON CONFLICT (tenant_id, source, key) DO NOTHING
-            """
-        ),
-        chosen,
-    )
-    rows = connection.execute(
-        sa.text(
-            "SELECT key, acl_id FROM sluice.acl WHERE source = :source"
-            " AND key = ANY(CAST(:keys AS text[]))"
-        ),
-        chosen,
-    )
-    return {row.key: int(row.acl_id) for row in rows}
+    known = _acl_ids(connection, source)
+    missing = set(keys) - known.keys()
+    if missing:
+        connection.execute(
+            sa.text(
+                """
+                INSERT INTO sluice.acl (source, key, hash)
+                SELECT :source, key, :hash FROM unnest(CAST(:keys AS text[])) AS w(key)
+                ON CONFLICT (tenant_id, source, key) DO NOTHING
+                """
+            ),
+            {"source": source, "keys": sorted(missing), "hash": acl_hash(())},
+        )
+        known = _acl_ids(connection, source)
+    return {key: known[key] for key in keys}
 
 
 def narrow(connection: sa.Connection, source: str, acls: Grants) -> None:
@@ -116,7 +57,12 @@ def narrow(connection: sa.Connection, source: str, acls: Grants) -> None:
         source: whose permission objects.
         acls: the grants of the objects that the source lists.
     """
-    _change(connection, (_DROP_LOST, _SHORTEN_ALLOWS, _LENGTHEN_DENIES), _wanted(source, acls))
+    ids = _acl_ids(connection, source)
+    before = grants.held(connection, source)
+    listed = {ids[key] for key in acls if key in ids}
+    after = grants.narrowed(before, grants.shown(acls, ids), listed)
+    if grants.write(connection, before, after):
+        _count_change(connection)
 
 
 def apply(
@@ -137,8 +83,10 @@ def apply(
     """
     if not _observed(connection, source, observed_at):
         return frozenset()
-    ensure_acls(connection, source, acls.keys())
-    _change(connection, (_DROP_OTHERS, _SET), _wanted(source, acls))
+    ids = ensure_acls(connection, source, acls.keys())
+    before = grants.held(connection, source)
+    if grants.write(connection, before, grants.shown(acls, ids)):
+        _count_change(connection)
     return _rehash(connection, source, acls)
 
 
@@ -163,48 +111,26 @@ def replace_directory(
     connection.execute(sa.text(_ONE_DIRECTORY_AT_A_TIME))
     if not _observed(connection, directory, observed_at):
         return False
-    wanted: dict[str, Any] = {
-        "directory": directory,
-        "parents": [str(each.group) for each in belongs],
-        "members": [str(each.member) for each in belongs],
-        "accounts": [str(each.account) for each in accounts],
-        "people": [str(each.person) for each in accounts],
-    }
-    changed = _change(connection, _REPLACE, wanted)
+    members = {(str(each.group), str(each.member)) for each in belongs}
+    people = {(str(each.account), str(each.person)) for each in accounts}
+    changed = [
+        _replace(connection, _MEMBERSHIP, directory, members),
+        _replace(connection, _IDENTITY, directory, people),
+    ]
     twice = connection.execute(sa.text(_MAPPED_TWICE)).scalars().first()
     if twice:
-        raise BadInput(
-            "the account is mapped to two people", subject=twice, cure="Map it to one of them"
-        )
-    return changed
+        raise _two_people(twice)
+    if any(changed):
+        _count_change(connection)
+    return any(changed)
 
 
 _ONE_DIRECTORY_AT_A_TIME = (  # so that no two of them map one account at the same moment
     "SELECT pg_advisory_xact_lock("
     "hashtextextended(current_setting('sluice.tenant') || chr(30) || 'directories', 0))"
 )
-_MEMBERS = "unnest(CAST(:parents AS text[]), CAST(:members AS text[])) AS w(parent, member)"
-_ACCOUNTS = "unnest(CAST(:accounts AS text[]), CAST(:people AS text[])) AS w(account, person)"
-_REPLACE = (
-    f"""
-    DELETE FROM sluice.membership m WHERE m.directory = :directory AND NOT EXISTS
-        (SELECT FROM {_MEMBERS} WHERE w.parent = m.parent AND w.member = m.member)
-    """,  # noqa: S608  # constants
-    f"""
-    INSERT INTO sluice.membership (directory, parent, member)
-    SELECT :directory, w.parent, w.member FROM {_MEMBERS}
-    ON CONFLICT (tenant_id, directory, parent, member) DO NOTHING
-    """,  # noqa: S608  # constants
-    f"""
-    DELETE FROM sluice.identity i WHERE i.directory = :directory AND NOT EXISTS
-        (SELECT FROM {_ACCOUNTS} WHERE w.account = i.account AND w.person = i.person)
-    """,  # noqa: S608  # constants
-    f"""
-    INSERT INTO sluice.identity (account, person, directory)
-    SELECT w.account, w.person, :directory FROM {_ACCOUNTS}
-    ON CONFLICT (tenant_id, account, directory) DO NOTHING
-    """,  # noqa: S608  # constants
-)
+_MEMBERSHIP = ("sluice.membership", "parent", "member")
+_IDENTITY = ("sluice.identity", "account", "person")
 _MAPPED_TWICE = """
 SELECT account FROM sluice.identity GROUP BY account HAVING count(DISTINCT person) > 1
 ORDER BY account LIMIT 1
@@ -221,23 +147,49 @@ def _check_directory(belongs: Sequence[Membership], accounts: Sequence[Identity]
         if kinds != (PrincipalKind.ACCOUNT, PrincipalKind.USER):
             raise BadInput("an identity maps an account to a user", subject=str(identity.account))
         if people.setdefault(identity.account, identity.person) != identity.person:
-            raise BadInput(
-                "the account is mapped to two people",
-                subject=str(identity.account),
-                cure="Map it to one of them",
+            raise _two_people(str(identity.account))
+
+
+def _two_people(account: str) -> BadInput:
+    return BadInput(
+        "the account is mapped to two people", subject=account, cure="Map it to one of them"
+    )
+
+
+def _acl_ids(connection: sa.Connection, source: str) -> dict[str, int]:
+    rows = connection.execute(
+        sa.text("SELECT key, acl_id FROM sluice.acl WHERE source = :source"), {"source": source}
+    )
+    return {row.key: int(row.acl_id) for row in rows}
+
+
+def _replace(
+    connection: sa.Connection, where: tuple[str, str, str], directory: str, wanted: Pairs
+) -> bool:
+    """Make the directory's pairs in one table exactly ``wanted``; say whether they were not."""
+    table, one, other = where
+    rows = connection.execute(
+        sa.text(f"SELECT {one}, {other} FROM {table} WHERE directory = :directory"),  # noqa: S608  # constants
+        {"directory": directory},
+    )
+    held: Pairs = {(row[0], row[1]) for row in rows}
+    pairs = f"unnest(CAST(:ones AS text[]), CAST(:others AS text[])) AS w({one}, {other})"
+    delete = (
+        f"DELETE FROM {table} t USING {pairs}"  # noqa: S608  # constants
+        f" WHERE t.directory = :directory AND t.{one} = w.{one} AND t.{other} = w.{other}"
+    )
+    insert = (
+        f"INSERT INTO {table} (directory, {one}, {other})"  # noqa: S608  # constants
+        f" SELECT :directory, w.{one}, w.{other} FROM {pairs}"
+    )
+    for statement, changed in ((delete, sorted(held - wanted)), (insert, sorted(wanted - held))):
+        if changed:
+            ones, others = zip(*changed, strict=True)
+            connection.execute(
+                sa.text(statement),
+                {"directory": directory, "ones": list(ones), "others": list(others)},
             )
-
-
-def _wanted(source: str, acls: Grants) -> dict[str, Any]:
-    flat = [(key, grant) for key, grants in acls.items() for grant in settle(grants)]
-    return {
-        "source": source,
-        "listed": list(acls),
-        "keys": [key for key, _ in flat],
-        "principals": [str(grant.principal) for _, grant in flat],
-        "effects": [grant.effect.value for _, grant in flat],
-        "expiries": [grant.expires_at for _, grant in flat],
-    }
+    return held != wanted
 
 
 def _observed(connection: sa.Connection, source: str, observed_at: datetime) -> bool:
@@ -261,13 +213,8 @@ def _observed(connection: sa.Connection, source: str, observed_at: datetime) -> 
     return False
 
 
-def _change(
-    connection: sa.Connection, statements: Iterable[str], wanted: Mapping[str, Any]
-) -> bool:
-    """Run ``statements``; where any changed a row, count the change, once a transaction."""
-    counts = [connection.execute(sa.text(each), wanted).rowcount for each in statements]
-    if not any(counts):
-        return False
+def _count_change(connection: sa.Connection) -> None:
+    """Move ``acl_version`` by one, once however much this transaction changes."""
     connection.execute(
         sa.text(
             """
@@ -278,28 +225,30 @@ def _change(
         )
     )
     connection.execute(sa.text("SELECT set_config('sluice.acl_counted', 'yes', true)"))
-    return True
 
 
 def _rehash(connection: sa.Connection, source: str, acls: Grants) -> frozenset[int]:
     """Store what each object means now; return those that meant something else."""
+    nothing = acl_hash(())
     rows = connection.execute(
-        sa.text(
-            """
-            UPDATE sluice.acl a SET hash = coalesce(w.hash, :nothing), changed_at = now()
-            FROM sluice.acl b
-            LEFT JOIN unnest(CAST(:keys AS text[]), CAST(:hashes AS text[])) AS w(key, hash)
-                ON w.key = b.key
-            WHERE a.acl_id = b.acl_id AND b.source = :source
-              AND a.hash <> coalesce(w.hash, :nothing)
-            RETURNING a.acl_id
-            """
-        ),
-        {
-            "source": source,
-            "keys": list(acls),
-            "hashes": [acl_hash(grants) for grants in acls.values()],
-            "nothing": acl_hash(()),
-        },
+        sa.text("SELECT acl_id, key, hash FROM sluice.acl WHERE source = :source"),
+        {"source": source},
     )
-    return frozenset(int(row.acl_id) for row in rows)
+    now = {key: acl_hash(each) for key, each in acls.items()}
+    changed = {
+        int(row.acl_id): now.get(row.key, nothing)
+        for row in rows
+        if row.hash != now.get(row.key, nothing)
+    }
+    if changed:
+        connection.execute(
+            sa.text(
+                """
+                UPDATE sluice.acl a SET hash = w.hash, changed_at = now()
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:hashes AS text[])) AS w(acl_id, hash)
+                WHERE a.acl_id = w.acl_id
+                """
+            ),
+            {"ids": list(changed), "hashes": list(changed.values())},
+        )
+    return frozenset(changed)
