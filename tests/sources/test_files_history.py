@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from landed import BROKEN, Seen, state
 from sluice import landing
@@ -140,10 +140,11 @@ def brute_force(root: Path) -> dict[str, Seen]:
 
 
 @pytest.mark.timeout(600)
-@given(history=st.lists(st.lists(edits, min_size=1, max_size=8), min_size=2, max_size=6))
+@given(history=st.lists(st.lists(edits, min_size=1, max_size=8), min_size=2, max_size=5))
 @settings(
-    max_examples=10,
+    max_examples=8,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_landed_is_what_brute_force_finds(landing_url: str, history: list[list[tuple]]) -> None:

@@ -37,7 +37,7 @@ class SqlReading:
         self._source = source
         self._window = window
         self._keys: dict[str, str | None] = {}  # ACL key by row key
-        self._natives: dict[str, Any] = {}  # the database's own key by row key
+        self._marks: dict[str, tuple[Any, str | None]] = {}  # the database's key, and the cursor
         self._acls: Mapping[str, LandedAcl] = {}
         self._spelled: dict[str, LandedAcl] = {}  # ACLs that rows spell out
         self.observed_at = datetime.now(UTC)
@@ -139,20 +139,29 @@ class SqlReading:
 
     def _list(self, connection: sa.Connection, table: sa.Table, shared: Mapping[str, Any]) -> None:
         """Name every key with its ACL; a key that several rows have gets none."""
-        key = table.c[self._source.key]
-        wanted = [key, *([table.c[a] for a in (self._source.acl_column,) if a and a != key.name])]
-        query = sa.select(*wanted).where(key.is_not(None)).execution_options(yield_per=5000)
+        source, key = self._source, table.c[self._source.key]
+        names = {source.key, source.acl_column, source.cursor} - {None}
+        query = sa.select(*(column for column in table.c if column.name in names))
+        query = query.where(key.is_not(None)).execution_options(yield_per=5000)
         for row in connection.execute(query).mappings():
             name = self._key(row)
             self._keys[name] = None if name in shared else self._acl_key(row)
-            self._natives[name] = row[key.name]
+            self._marks[name] = row[key.name], _mark(row.get(source.cursor))
 
     def _late(self, connection: sa.Connection, table: sa.Table, seen: set[str]) -> Iterator[Row]:
-        """Rows that are listed but never landed: they came with an old time."""
-        known = landed(self._source.key)
-        absent = [k for k in self._natives if k not in known and k not in seen]
+        """Rows that the cursor missed: their own cursor value is not the one that landed.
+
+        They were inserted with an old time, restored from a backup, or committed very late.
+        """
+        known = landed(self._source.cursor or self._source.key)
+        missed = [
+            native
+            for key, (native, mark) in self._marks.items()
+            if key not in seen
+            and (key not in known or (self._source.cursor and known[key] != mark))
+        ]
         column = table.c[self._source.key]
-        for batch in _batches([self._natives[key] for key in absent]):
+        for batch in _batches(missed):
             for row in connection.execute(sa.select(table).where(column.in_(batch))).mappings():
                 self._keys[self._key(row)] = self._acl_key(row)
                 yield Row(self._key(row), self._record(row))
@@ -194,6 +203,11 @@ class SqlReading:
 def _row_key(value: Any) -> tuple[str, str | None]:
     name = str(storable(value))
     return row_key(name, f"{type(value).__name__}:{name}".encode())
+
+
+def _mark(value: Any) -> str | None:
+    """A cursor value as ``landed`` gives it back."""
+    return None if value is None else str(storable(value))
 
 
 def _top(connection: sa.Connection, column: sa.Column[Any]) -> Any:

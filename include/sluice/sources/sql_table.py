@@ -1,8 +1,9 @@
 """A table of any SQLAlchemy database.
 
-New and edited rows are found by a cursor column; deletions, moves between permission objects, and
-rows that came with an old time are found by listing every key in every run. Without a cursor the
-whole table is read. PostgreSQL, MySQL and SQLite are read as of one instant.
+New and edited rows are found by a cursor column. Every run also lists key, cursor and ACL column of
+all rows: that finds deletions, moves between permission objects, and rows that came with an old
+time. Without a cursor the whole table is read. PostgreSQL, MySQL and SQLite are read as of one
+instant.
 """
 
 from __future__ import annotations
