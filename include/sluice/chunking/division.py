@@ -82,8 +82,9 @@ def cut(text: str, room: int, count: Count) -> Iterator[str]:
     while start < len(text):
         stop = start + step
         if stop < len(text):
-            near = start + step // 2
-            stop = text.rfind("\n", near, stop) + 1 or text.rfind(" ", near, stop) + 1 or stop
+            half = start + step // 2
+            ends = (text.rfind("\n", half, stop), text.rfind(" ", half, stop))
+            stop = max(ends) + 1 or text.rfind(" ", start, half) + 1 or stop
         yield from cut(text[start:stop], room, count)
         start = stop
 

@@ -99,11 +99,10 @@ def parse(title: str, text: str, count: Count) -> Section:
     stops = [*(node.start for node in nodes[1:]), len(lines)]
     for node, stop in zip(nodes, stops, strict=False):  # no nodes, no stops
         if node.token.type == "heading_open":
+            rest = _rest(lines, node.end, stop, count)
+            heading = lines[node.start : node.end if rest else stop]
             section = Section(
-                node.title,
-                int(node.token.tag[1:]),
-                _leaf(Kind.PROSE, lines[node.start : node.end], count),
-                _rest(lines, node.end, stop, count),
+                node.title, int(node.token.tag[1:]), _leaf(Kind.PROSE, heading, count), rest
             )
             while open_sections[-1].level >= section.level:
                 open_sections.pop()

@@ -5,7 +5,7 @@ A store only splits the result on spaces, so every store ranks alike. What happe
 * NFKC, case folded, accents and invisible characters off: ``Résumé`` and ``resume`` are one term.
 * Words are stemmed (Snowball English) unless they hold a digit; English stop words are dropped.
 * A compound gives its parts, and itself as one term where it looks like a name rather than prose:
-  it holds a digit, or ``. _ / @ :``, or starts with one or two letters. So ``MGP-2`` is found by
+  it holds a digit, or ``. _ @``, or starts with one or two letters. So ``MGP-2`` is found by
   ``mgp-2``, ``MGP 2`` and ``mgp2``; ``config.yaml`` by ``config``; ``e-mail`` by ``email``.
 * Scripts that are written without spaces give overlapping pairs of characters.
 
@@ -48,10 +48,10 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\u
 _UNSPACED += "\uf900-\ufaff\U00020000-\U0003ffff"
 _LETTER = rf"(?:[^\W_]|[{_MARKS}])"
 _WORD = rf"[^\W_]{_LETTER}*(?:'{_LETTER}+)*"
-_COMPOUND = re.compile(rf"{_WORD}(?:[-+&._/@:]{_WORD})*")
+_COMPOUND = re.compile(rf"{_WORD}(?:[-+&._@]{_WORD})*")
 _PART = re.compile(_WORD)
 _RUN = re.compile(rf"(?P<unspaced>[{_UNSPACED}][{_UNSPACED}{_MARKS}]*)|[^{_UNSPACED}]+")
-_NAME = re.compile(r"\d|[._/@:]|^\w{1,2}\W")
+_NAME = re.compile(r"\d|[._@]|^\w{1,2}\W")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 # Zero-width, soft hyphen, direction marks, tags: what prints as nothing splits no word.
@@ -104,7 +104,7 @@ def _whole(parts: list[str]) -> Iterator[str]:
     whole = parts[0]
     for part in parts[1:]:
         whole += "." + part if whole[-1].isdigit() and part[0].isdigit() else part
-        if len(whole) > _LONGEST:  # a path or an address: its parts find it
+        if len(whole) > _LONGEST:  # nobody types it: its parts find it
             return
     yield _stem(whole)
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from sluice.model import Candidate
 
 K = 60  # the paper's constant: how little the very first ranks stand out
-# Candidates to take from each list before fusing. Measured on two public test collections: from
-# 50 to 1,000 the quality of the first ten moves by less than 0.005, and the cost grows.
+# Candidates to take from each list before fusing. On two public test collections the nDCG of the
+# first ten moves by less than 0.005 between 50 and 200; deeper lists only cost more.
 DEPTH = 100
 
 
@@ -32,16 +32,11 @@ def fuse(
     for ranked, weight in ((keyword, 1.0 - dense_weight), (dense, dense_weight)):
         if weight <= 0.0:
             continue
-        for rank, candidate in enumerate(_first_mentions(ranked), start=1):
-            key = _key(candidate)
-            found[key] = candidate
+        once = {_key(candidate): candidate for candidate in ranked}  # a store may hold doubles
+        found |= once
+        for rank, key in enumerate(once, start=1):
             scores[key] = scores.get(key, 0.0) + weight / (K + rank)
     return [found[key] for key in sorted(scores, key=lambda key: (-scores[key], key))]
-
-
-def _first_mentions(ranked: Sequence[Candidate]) -> list[Candidate]:
-    """A store may hold a chunk twice; it must not collect twice."""
-    return list({_key(c): c for c in reversed(ranked)}.values())[::-1]
 
 
 def _key(candidate: Candidate) -> tuple[str, int, int]:

@@ -1,0 +1,15 @@
+"""Every contract test runs over every store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.stores import OPEN, Store
+
+
+@pytest.fixture(params=sorted(OPEN))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A place for one index; nothing is there yet."""
+    return Store(request.param, tmp_path / "index")

@@ -1,0 +1,164 @@
+"""What only the embedded store can do wrong: its folder, its lock, its vector index."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pytest
+from contract.stores import DIMENSIONS, SPAWN, Store, generation_of, keys, row, unit
+from sluice.errors import IndexUnavailable
+from sluice.index.lance import ANN_ROWS, LanceIndex
+from sluice.index.lock import exclusive
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A place for one embedded index."""
+    return Store("lance", tmp_path / "index")
+
+
+def _table(store: Store) -> lancedb.table.Table:
+    database = lancedb.connect(store.path / "main")
+    (name,) = (path.stem for path in (store.path / "main").glob("*.lance"))
+    return database.open_table(name)
+
+
+def _said(error: pytest.ExceptionInfo[IndexUnavailable]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    assert error.value.cure
+    return text
+
+
+def test_a_folder_that_is_a_file_is_named_with_its_cure(tmp_path: Path) -> None:
+    """Neither reading nor writing raises anything of the store's own."""
+    (tmp_path / "index").write_text("not a folder")
+    index = Store("lance", tmp_path / "index").open()
+    for act in (index.ensure, index.ping, index.optimize, index.generations):
+        with pytest.raises(IndexUnavailable) as error:
+            act()
+        assert str(tmp_path) in _said(error)
+
+
+def test_an_index_that_is_not_there_yet_says_how_to_make_it(store: Store) -> None:
+    """Reading before the first ingest is an error with a cure, not an empty answer."""
+    with pytest.raises(IndexUnavailable, match="Ingest a source first"):
+        store.open().search_terms("alpha", {1}, 10)
+    with pytest.raises(IndexUnavailable, match="Ingest a source first"):
+        store.open().upsert([row()])
+
+
+def test_an_index_removed_under_an_open_client_is_an_error_until_it_is_made_again(
+    store: Store,
+) -> None:
+    """A client survives that its folder is thrown away and made anew."""
+    index = store.made()
+    index.upsert([row()])
+    shutil.rmtree(store.path)
+    with pytest.raises(IndexUnavailable):
+        index.search_terms("alpha", {1}, 10)
+    store.made().upsert([row("new")])
+    assert [c.document_id for c in index.search_terms("alpha", {1}, 10)] == ["new"]
+
+
+def test_a_table_of_another_schema_is_refused(store: Store) -> None:
+    """A table that some other program left under our name is neither read nor written."""
+    store.made()
+    table = _table(store)
+    lancedb.connect(store.path / "main").create_table(
+        table.name, pa.table({"id": ["x"]}), mode="overwrite"
+    )
+    for act in (store.open().ensure, store.open().ping, lambda: store.open().upsert([row()])):
+        with pytest.raises(IndexUnavailable) as error:
+            act()
+        assert "Move the folder away" in _said(error)
+
+
+def test_vectors_of_two_models_never_share_a_table(tmp_path: Path) -> None:
+    """Another model, or the same name with other dimensions, starts empty."""
+    first = LanceIndex(tmp_path, model="one", dimensions=DIMENSIONS, tenant="main")
+    first.ensure()
+    first.upsert([row()])
+    for model, dimensions in (("two", DIMENSIONS), ("one", 4)):
+        other = LanceIndex(tmp_path, model=model, dimensions=dimensions, tenant="main")
+        other.ensure()
+        assert other.generations() == frozenset()
+    twin = LanceIndex(tmp_path, model="o/ne", dimensions=DIMENSIONS, tenant="main")
+    twin.ensure()
+    alike = LanceIndex(tmp_path, model="o ne", dimensions=DIMENSIONS, tenant="main")
+    with pytest.raises(IndexUnavailable):
+        alike.ping()
+
+
+def test_damaged_files_are_reported_as_one_line(store: Store) -> None:
+    """A table whose files are cut short is unavailable, whatever the store makes of them."""
+    store.made().upsert(generation_of(1, 50))
+    for path in (store.path / "main").rglob("*"):
+        if path.is_file() and path.suffix in {".lance", ".manifest", ".idx"}:
+            path.write_bytes(path.read_bytes()[:40])
+    for act in (lambda i: i.ping(), lambda i: i.search_terms("alpha", {1}, 10)):
+        with pytest.raises(IndexUnavailable) as error:
+            act(store.open())
+        assert str(store.path) in _said(error)
+
+
+def _write_with_no_room(store: Store) -> None:
+    """In another process: no file may grow beyond 20 kB, as on a full disk."""
+    index = store.open()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    with pytest.raises(IndexUnavailable, match="Free some disk space"):
+        index.upsert(generation_of(2, 2000))
+
+
+def test_a_disk_that_is_full_loses_nothing_and_says_so(store: Store) -> None:
+    """A write that finds no room leaves what was there, and can be made again."""
+    index = store.made()
+    index.upsert(generation_of(1, 10))
+    child = SPAWN.Process(target=_write_with_no_room, args=(store,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert index.count([1, 2]) == {1: 10, 2: 0}
+    index.upsert(generation_of(2, 2000))
+    assert index.count([1, 2]) == {1: 10, 2: 2000}
+
+
+def test_a_writer_gives_up_when_another_one_never_ends(store: Store) -> None:
+    """Patience is bounded, readers need none, and the lock is free again afterwards."""
+    store.made()
+    impatient = LanceIndex(
+        store.path, model="model-of-tests", dimensions=DIMENSIONS, tenant="main", patience=0.1
+    )
+    with exclusive(store.path / "main" / "writer.lock", 1):
+        with pytest.raises(IndexUnavailable, match="another process has been writing"):
+            impatient.upsert([row()])
+        impatient.ensure()
+        assert impatient.search_terms("alpha", {1}, 10) == []
+    impatient.upsert([row()])
+    assert impatient.count([1]) == {1: 1}
+
+
+def test_the_vector_index_is_built_by_optimize_alone_and_only_for_many_rows(store: Store) -> None:
+    """Below the threshold, and before the first fold, every search is brute force."""
+    index = store.made()
+    vectors = unit(ANN_ROWS, 3)
+    rows = [row(f"d{i}", 1 + i % 2, 0, vector=vector) for i, vector in enumerate(vectors)]
+    index.upsert(rows[:-1])
+    index.optimize()
+    assert "vector" not in {c for found in _table(store).list_indices() for c in found.columns}
+    index.upsert(rows[-1:])
+    assert "vector" not in {c for found in _table(store).list_indices() for c in found.columns}
+    index.optimize()
+    assert "vector" in {c for found in _table(store).list_indices() for c in found.columns}
+    index.optimize()
+    nearest = np.argsort(-(vectors @ vectors[7]), kind="stable")[:5]
+    assert [k[0] for k in keys(index.search_vector(vectors[7], {1}, 5))] == [
+        f"d{i}" for i in nearest
+    ]
