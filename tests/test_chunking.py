@@ -119,7 +119,9 @@ def test_a_short_document_is_one_chunk() -> None:
 def test_a_long_section_carries_the_titles_above_it() -> None:
     """A chunk is understood alone."""
     body = "A sentence about parental leave and its many conditions. " * 40
-    text = f"# Leave\n\n## Parental **leave**\n\n### In `Norway`\n\n{body}\n\n## Sick leave\n\n{body}\n"
+    text = (
+        f"# Leave\n\n## Parental **leave**\n\n### In `Norway`\n\n{body}\n\n## Sick leave\n{body}"
+    )
     chunks = chunk("Handbook", text, EMBEDDER)
     paths = list(dict.fromkeys(each.path for each in chunks))
     assert paths == [

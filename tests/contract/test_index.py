@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -112,7 +113,7 @@ def test_narrow_scopes_lose_no_neighbour(store: Store) -> None:
     index.upsert(rows[:21_000])
     index.optimize()
     index.upsert(rows[21_000:])
-    shares = {acl: 0 for acl in range(1, 1001)}
+    shares = dict.fromkeys(range(1, 1001), 0)
     for each in rows:
         shares[each.acl_id] += 1
     rng = random.Random(3)
@@ -419,40 +420,34 @@ def test_a_writer_killed_at_any_moment_leaves_whole_generations(store: Store) ->
     assert set(index.count(index.generations()).values()) == {size}
 
 
+def _fold_until(store: Store, stop: threading.Event) -> None:
+    index = store.open()
+    while not stop.is_set():
+        index.optimize()
+
+
+def _read_until(store: Store, stop: threading.Event) -> None:
+    index = store.open()
+    while not stop.is_set():
+        found = index.search_terms("alpha", {1}, 1000)
+        assert sum(each.generation == 1 for each in found) == 50
+        assert len(found) % 10 == 0
+
+
 def test_folding_beside_readers_and_writers_disturbs_neither(store: Store) -> None:
     """While one thread folds again and again, writes arrive and every search is complete."""
     index = store.made()
     index.upsert(generation_of(1, 50))
     stop = threading.Event()
-    failures: list[BaseException] = []
-
-    def fold() -> None:
-        folding = store.open()
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(work, store, stop) for work in (_fold_until, _read_until)]
         try:
-            while not stop.is_set():
-                folding.optimize()
-        except BaseException as error:
-            failures.append(error)
-
-    def read() -> None:
-        reading = store.open()
-        try:
-            while not stop.is_set():
-                found = reading.search_terms("alpha", {1}, 1000)
-                assert len([c for c in found if c.generation == 1]) == 50
-                assert len(found) % 10 == 0
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for work in (fold, read)]
-    for thread in threads:
-        thread.start()
-    for number in range(2, 32):
-        index.upsert(generation_of(number, 10))
-        if number % 3 == 0:
-            index.delete([number])
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+            for number in range(2, 32):
+                index.upsert(generation_of(number, 10))
+                if number % 3 == 0:
+                    index.delete([number])
+        finally:
+            stop.set()
+        for each in others:
+            each.result()
     assert sum(index.count(range(1, 32)).values()) == 50 + 20 * 10

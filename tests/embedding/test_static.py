@@ -18,7 +18,7 @@ EMBEDDER = open_embedder("local-static")
 
 def test_an_unknown_embedder_is_refused_with_its_cure() -> None:
     """A misspelt setting names itself."""
-    with pytest.raises(ConfigurationError, match="local-dynamic.*SLUICE_EMBEDDER"):
+    with pytest.raises(ConfigurationError, match=r"local-dynamic.*SLUICE_EMBEDDER"):
         open_embedder("local-dynamic")
 
 

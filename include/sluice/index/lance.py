@@ -38,10 +38,10 @@ from sluice.ports import Vectors
 
 BM25_K1, BM25_B = 1.2, 0.75  # Lance's own constants; a store that can be told gets these
 ANN_ROWS = 20_000  # below it brute force over everything takes 15 ms or less
-RERANKED = 1_000  # rows ranked again by full vectors; at least three times those asked for
+RERANKED = 256  # rows ranked again by full vectors; at least three times those fetched
 QUERY_TERMS = 512  # the most terms of one question; the rest of a longer one is left out
 KEEP_FILES = timedelta(minutes=10)  # readers may still be on a version this old
-_TIES = 50  # fetched beyond the limit, so that ties at the cut are broken by us
+_TIES = 16  # fetched beyond the limit, so that ties at the cut are broken by us
 _BATCH = 5_000  # integers in one filter
 _ALL_PARTITIONS = 1 << 20  # more than any table has: a partition left out is recall lost silently
 
