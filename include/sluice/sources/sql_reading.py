@@ -146,7 +146,7 @@ class SqlReading:
         for row in connection.execute(query).mappings():
             name = self._key(row)
             self._keys[name] = None if name in shared else self._acl_key(row)
-            self._marks[name] = row[key.name], _mark(row.get(source.cursor))
+            self._marks[name] = row[key.name], _mark(row[source.cursor] if source.cursor else None)
 
     def _late(self, connection: sa.Connection, table: sa.Table, seen: set[str]) -> Iterator[Row]:
         """Rows that the cursor missed: their own cursor value is not the one that landed.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _TEXTS = (
     "row_key", "native_id", "title", "text", "uri", "acl_key", "acl_error", "problem",
 )  # fmt: skip
+_IMPOSSIBLE = datetime(1, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 
 
 def frame(drafts: Sequence[Draft], listing: Listing | None) -> pd.DataFrame:
@@ -24,7 +25,7 @@ def frame(drafts: Sequence[Draft], listing: Listing | None) -> pd.DataFrame:
     native_id     the source's own id
     title, text   null where the mapper could not read them and ``problem`` says why
     uri
-    created_at    UTC, microseconds
+    created_at    UTC, without a zone
     updated_at
     damage        fraction of the text that is U+FFFD, the mark of a failed decoding, 0 to 1
     acl_key       null where the source gave none
@@ -76,14 +77,14 @@ def _acl(key: str, listing: Listing | None) -> tuple[str | None, str | None]:
 def _times(moments: Sequence[datetime | None]) -> pd.Series:
     import pandas as pd
 
-    return pd.Series([_utc(moment) for moment in moments], dtype="datetime64[us, UTC]")
+    return pd.Series([_utc(moment) for moment in moments], dtype="datetime64[us]")
 
 
 def _utc(moment: datetime | None) -> datetime | None:
     try:
-        return moment.astimezone(UTC) if moment else None
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
     except OverflowError:  # the year 0, or 10000, in UTC: impossible either way
-        return datetime.min.replace(tzinfo=UTC)
+        return _IMPOSSIBLE
 
 
 def _damage(text: str | None) -> float:
