@@ -147,15 +147,20 @@ def test_links_are_listed_and_never_followed(
         assert seen[linked].text == ""
 
 
-def test_link_as_access_file_closes_its_folder(
+def test_access_file_that_is_no_file_closes_its_folder(
     root: Path, tmp_path: Path, files: Files, landing_url: str
 ) -> None:
-    """Rules behind a link are not rules."""
+    """Rules behind a link, or a folder called like the rules, are not rules."""
     (tmp_path / "rules.yaml").write_text("allow: [public]\n")
-    (root / "x").mkdir()
+    for folder in ("x", "y"):
+        (root / folder).mkdir()
+        (root / folder / "page.md").write_text("x")
     (root / "x" / ".access.yaml").symlink_to(tmp_path / "rules.yaml")
-    (root / "x" / "page.md").write_text("x")
-    assert state(landing_url, files, landing.land(files, landing_url))["x/page.md"].acl == BROKEN
+    (root / "y" / ".access.yaml").mkdir()
+    (root / "y" / ".access.yaml" / "inside.md").write_text("x")
+    seen = state(landing_url, files, landing.land(files, landing_url))
+    assert seen.keys() == {"a.md", "x/page.md", "y/page.md"}
+    assert (seen["x/page.md"].acl, seen["y/page.md"].acl) == (BROKEN, BROKEN)
 
 
 def test_names_that_cannot_be_ids_are_quarantined(

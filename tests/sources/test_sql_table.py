@@ -91,7 +91,7 @@ def test_rows_become_pleasant_documents(run: Run, desk: SqlTable, landing_url: s
 
 
 def test_acl_query_gives_each_object_its_grants(run: Run, desk: SqlTable, landing_url: str) -> None:
-    """Allow, deny and expiry come from the query; an object without a row is open to nobody."""
+    """Allow, deny and expiry come from the query; without a row nothing is known."""
     for number, queue in enumerate(["open", "eng", "nobody", None]):
         add(run, number, queue=queue)
     seen = state(landing_url, desk, landing.land(desk, landing_url))
@@ -100,7 +100,7 @@ def test_acl_query_gives_each_object_its_grants(run: Run, desk: SqlTable, landin
         Grant(ENG, Effect.ALLOW, datetime(2030, 1, 1, tzinfo=UTC)),
         Grant(EVE, Effect.DENY),
     }
-    assert seen["2"].acl == frozenset()
+    assert seen["2"].acl == BROKEN
     assert seen["3"].acl is None
 
 
@@ -509,7 +509,7 @@ def test_landed_is_what_the_table_says(
         seen = state(landing_url, source, landing.land(source, landing_url))
         who = run("SELECT principal FROM {schema}.access WHERE queue = 'open'")[0][0]
         open_to = BROKEN if who == "junk" else frozenset({Grant(Principal.parse(who))})
-        acls = {"open": open_to, "nobody": frozenset(), None: None}
+        acls = {"open": open_to, "nobody": BROKEN, None: None}
         rows = run("SELECT id, body, queue FROM {schema}.ticket")
         assert {k: v.text for k, v in seen.items()} == {str(n): body for n, body, _ in rows}
         for number, _, queue in rows:

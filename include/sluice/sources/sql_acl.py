@@ -26,8 +26,8 @@ def object_key(value: Any) -> str | None:
 def acls_of_query(lines: Iterable[Sequence[Any]], wanted: Iterable[str]) -> Iterator[LandedAcl]:
     """Yield the ACL of each ``wanted`` object, from rows (object, principal, effect, until).
 
-    ``effect`` and ``until`` may be left out. A row that means nothing makes its object unreadable;
-    an object without any row is open to nobody.
+    ``effect`` and ``until`` may be left out. A row that means nothing makes its object unreadable,
+    and so does the lack of any row: nothing is known then, and unknown means no.
     """
     grants: dict[str | None, list[Grant]] = defaultdict(list)
     errors: dict[str | None, str] = {}
@@ -35,10 +35,11 @@ def acls_of_query(lines: Iterable[Sequence[Any]], wanted: Iterable[str]) -> Iter
         key = object_key(line[0])
         try:
             grants[key].append(_grant(line))
-        except BadInput as error:
-            errors.setdefault(key, str(error))
+        except BadInput as problem:
+            errors.setdefault(key, str(problem))
     for key in wanted:
-        yield LandedAcl(key=key, grants=merged(grants[key]), error=errors.get(key))
+        error = errors.get(key) or (None if key in grants else "acl_query says nothing about it")
+        yield LandedAcl(key=key, grants=merged(grants.get(key, ())), error=error)
 
 
 def acl_of_principals(value: Any) -> LandedAcl | None:

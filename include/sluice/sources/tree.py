@@ -95,12 +95,14 @@ class LocalTree:
                     status = found.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                if stat.S_ISDIR(status.st_mode):
-                    folders.append(path)
+                if stat.S_ISREG(status.st_mode):
+                    yield _entry(path, status, now)
                 elif stat.S_ISLNK(status.st_mode):
                     yield replace(_entry(path, status, now), problem="is a link; put the file here")
-                elif stat.S_ISREG(status.st_mode):
-                    yield _entry(path, status, now)
+                elif found.name == ACCESS_FILE:
+                    yield replace(_entry(path, status, now), problem="is not a file")
+                elif stat.S_ISDIR(status.st_mode):
+                    folders.append(path)
 
     def read(self, entry: Entry, limit: int) -> tuple[Entry, bytes]:
         """Read a file whole, also while others write it: again, if it changed in between."""
