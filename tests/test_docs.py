@@ -16,7 +16,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").r
 def documented() -> dict[str, tuple[str, str]]:
     """Variable to (default, description), as docs/configuration.md gives them."""
     page = (ROOT / "docs" / "configuration.md").read_text()
-    rows = re.findall(r"^\| `SLUICE_(\w+)` \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| `SLUICE_(\w+)` \| ?([^|]*?) ?\| (.*?) \|$", page, re.MULTILINE)
     return {name.lower(): (default.strip("` "), text) for name, default, text in rows}
 
 
