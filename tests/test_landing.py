@@ -196,6 +196,31 @@ def test_rows_that_left_are_thrown_away_by_the_next_run(name: str, landing_url: 
     assert not list(landing.rows_by_key(landing_url, name, ["k9"]))
 
 
+def test_database_that_goes_away_in_between_is_told_too(
+    name: str, landing_url: str, database: str
+) -> None:
+    """No connection is let in any more once all is read; the next run brings the rows."""
+    engine = connect(database)
+
+    def cut(place: str) -> None:
+        if place == "acls":
+            with engine.begin() as connection:
+                connection.execute(sa.text("ALTER ROLE sluice_landing CONNECTION LIMIT 0"))
+
+    source = Scripted(name, BEFORE)
+    landing.land(source, landing_url)
+    source.content, source.reached = AFTER, cut
+    try:
+        with pytest.raises(CatalogUnavailable, match="landing zone does not answer"):
+            landing.land(source, landing_url)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text("ALTER ROLE sluice_landing CONNECTION LIMIT -1"))
+        engine.dispose()
+    source.reached = lambda _: None
+    assert state(landing_url, source, landing.land(source, landing_url)) == AFTER
+
+
 def test_database_that_does_not_answer_is_told_in_one_line(name: str) -> None:
     """No password, no traceback's worth of text."""
     url = "postgresql://sluice_landing:hunter2@127.0.0.1:9/sluice"

@@ -60,7 +60,6 @@ def land(source: Source, url: str, window: Window | None = None) -> Load:
     for name, value in _DLT.items():
         os.environ[name] = value
     import dlt
-    from dlt.destinations.exceptions import DestinationConnectionError
 
     with _transaction(url) as connection:
         _prepare(connection, _schema(source.name))
@@ -75,15 +74,9 @@ def land(source: Source, url: str, window: Window | None = None) -> Load:
         try:
             info = pipeline.run(source.resources(window), loader_file_format="csv")
         except Exception as error:
-            for cause in _causes(error):
-                if isinstance(cause, SluiceError):
-                    raise cause from error
-                if isinstance(cause, DestinationConnectionError):
-                    raise CatalogUnavailable(
-                        "the landing zone does not answer",
-                        cure="Check that PostgreSQL runs (`sluice status`) and try again",
-                    ) from error
-            raise
+            if (ours := _in_our_words(error)) is None:
+                raise
+            raise ours from error
     load_id = info.loads_ids[-1]
     with _transaction(url) as connection:
         count = _run(connection, _schema(source.name), _COUNT, load=load_id).scalar_one()
@@ -260,6 +253,23 @@ def _schema(source: str) -> str:
 
 def _psycopg2(url: str) -> str:
     return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _in_our_words(error: Exception) -> SluiceError | None:
+    """What made dlt fail, if it is something that we have a word for."""
+    import psycopg2
+    from dlt.destinations.exceptions import DestinationConnectionError
+
+    for cause in _causes(error):
+        if isinstance(cause, SluiceError):
+            return cause
+        if isinstance(cause, psycopg2.OperationalError | DestinationConnectionError):
+            reason = str(cause).strip().splitlines()[0]
+            return CatalogUnavailable(
+                f"the landing zone does not answer: {reason}",
+                cure="Check that PostgreSQL runs (`sluice status`) and try again",
+            )
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
