@@ -44,6 +44,7 @@ def test_every_kind_of_bad_row_is_found_with_its_reason(tmp_path: Path) -> None:
         "bare": ({"uri": None, "created_at": None}, None),
         "times": ({"created_at": NOW - year, "updated_at": NOW}, None),
         "odd 'key'\n\"%\u202e": ({}, None),
+        "two clocks": ({"created_at": NOW, "updated_at": NOW - timedelta(seconds=1)}, None),
         "ahead": ({"updated_at": NOW + timedelta(hours=20)}, None),
         "a few lost": ({"text": "x" * 1000 + "\ufffd"}, None),
         "no id": ({"native_id": None}, "has no id"),

@@ -27,6 +27,7 @@ def frame(drafts: Sequence[Draft], listing: Listing | None) -> pd.DataFrame:
     uri
     created_at    UTC, without a zone
     updated_at
+    backwards     seconds from creation back to the last update, 0 where they are in order
     damage        fraction of the text that is U+FFFD, the mark of a failed decoding, 0 to 1
     acl_key       null where the source gave none
     acl_error     why the ACL cannot be read
@@ -48,6 +49,7 @@ def frame(drafts: Sequence[Draft], listing: Listing | None) -> pd.DataFrame:
             **columns,
             "created_at": _times([d.created_at for d in kept]),
             "updated_at": _times([d.updated_at for d in kept]),
+            "backwards": pd.Series([_backwards(d) for d in kept], dtype="float64"),
             "damage": pd.Series([_damage(d.text) for d in kept], dtype="float64"),
         }
     )
@@ -85,6 +87,13 @@ def _utc(moment: datetime | None) -> datetime | None:
         return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
     except OverflowError:  # the year 0, or 10000, in UTC: impossible either way
         return _IMPOSSIBLE
+
+
+def _backwards(draft: Draft) -> float:
+    created, updated = _utc(draft.created_at), _utc(draft.updated_at)
+    if created is None or updated is None:
+        return 0.0
+    return max(0.0, (created - updated).total_seconds())
 
 
 def _damage(text: str | None) -> float:
