@@ -20,8 +20,9 @@ __all__ = ["ingest_dag", "permissions_dag", "preload"]
 def preload() -> None:
     """Import what every ingest task needs, in the process that tasks are forked from.
 
-    What cannot be imported is left to the task that needs it, which can say so.
+    LanceDB is not among it: importing it starts threads, which do not survive a fork. What cannot
+    be imported is left to the task that needs it, which can say so.
     """
-    for name in ("sluice.ingest", "dlt", "great_expectations", "lancedb", "pandas"):
+    for name in ("sluice.ingest", "dlt", "great_expectations", "pandas", "pyarrow"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -54,6 +54,11 @@ class AirflowClient:
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         self._http.get("/execution/health")
 
+    @property
+    def token(self) -> str:
+        """What signs this user in."""
+        return self._http.headers["Authorization"].partition(" ")[2]
+
     def unpause(self, dag_id: str) -> bool:
         """Let a DAG run; False while Airflow does not know it yet."""
         answer = self._http.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False})
@@ -63,22 +68,42 @@ class AirflowClient:
         """Start a first run, unless the schedule is about to."""
         due = self._get(f"/api/v2/dags/{dag_id}").get("next_dagrun_run_after")
         if due is None or datetime.fromisoformat(due) > datetime.now(UTC):
-            self._http.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None})
+            self.trigger(dag_id)
+
+    def trigger(self, dag_id: str, **params: Any) -> str:
+        """Start a run now; return its id."""
+        body = {"logical_date": None, "conf": params}
+        answer = self._http.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        if answer.status_code != httpx.codes.OK:
+            raise StackError(f"Airflow does not start a run: {answer.text[:200]}", subject=dag_id)
+        return str(answer.json()["dag_run_id"])
 
     def latest(self, dag_id: str) -> DagRun | None:
         """The newest run; None before the first."""
         found = self._get(f"/api/v2/dags/{dag_id}/dagRuns", limit=1, order_by="-run_after").get(
             "dag_runs"
         )
-        if not found:
+        return self.run(dag_id, found[0]["dag_run_id"]) if found else None
+
+    def run(self, dag_id: str, run_id: str) -> DagRun | None:
+        """One run; None if there is none of that id."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
+        state = self._get(path).get("state")
+        if state is None:
             return None
-        run = found[0]
-        tasks = self._get(
-            f"/api/v2/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances",
-            order_by="start_date",
-        ).get("task_instances", [])
+        tasks = self._get(f"{path}/taskInstances", order_by="start_date").get("task_instances", [])
         states = {each["task_id"]: str(each["state"] or "waiting") for each in tasks}
-        return DagRun(run["dag_run_id"], run["state"], states)
+        return DagRun(run_id, state, states)
+
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task returned."""
+        task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+        return self._get(f"{task}/xcomEntries/return_value").get("value")
+
+    def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str]:
+        """A task's extra links, by name."""
+        task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+        return dict(self._get(f"{task}/links").get("extra_links", {}))
 
     def run_url(self, dag_id: str, run_id: str) -> str:
         """Where a person finds a run."""

@@ -1,0 +1,115 @@
+"""A whole stack as its user sees it: a home, a port, and the commands that are run on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+from sluice.stack.client import AirflowClient, DagRun
+
+Seen = TypeVar("Seen")
+
+PROJECT = Path(__file__).resolve().parents[1]
+PATIENCE = 240.0  # seconds; everything takes a tenth of it on a quiet machine
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the stack lives: a home, a port, and a folder of DAG files that a test may add to."""
+
+    home: Path
+    dags: Path
+    port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every command of this stack is run with."""
+        return {
+            **{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+            "SLUICE_HOME": str(self.home),
+            "SLUICE_PORT": str(self.port),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def sluice(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-c", "from sluice.cli import main; main()", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def processes(self) -> list[str]:
+        """The command lines of everything that belongs to this home and runs."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = " ".join(process.cmdline())
+                ours = process.environ().get("SLUICE_HOME") == str(self.home)
+                if (ours or str(self.home) in words) and process.pid != os.getpid():
+                    found.append(words)
+            except psutil.Error:
+                continue
+        return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a `sluice up --json` printed, and how long that took."""
+
+    stack: Mapping[str, Any]
+    phases: Mapping[str, float]
+    seconds: float  # until it was printed
+    left: list[str]  # processes that ran after it ended; empty while it runs
+
+
+@dataclass(frozen=True)
+class Running:
+    """A stack that is up."""
+
+    place: Place
+    outcome: Outcome
+    airflow: AirflowClient
+
+    def search(self, key: str, person: str, query: str, k: int = 10) -> list[dict[str, Any]]:
+        """Ask as an agent does; return the hits."""
+        answer = httpx.post(
+            f"{self.place.url}/sluice/v1/search",
+            headers={"Authorization": f"Bearer {key}"},
+            json={"query": query, "as": person, "k": k},
+            timeout=60,
+        )
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["hits"])
+
+    def run(self, dag_id: str) -> DagRun:
+        """Trigger a DAG and wait until that run is over."""
+        run_id = self.airflow.trigger(dag_id)
+        return self.wait(lambda: self.over(dag_id, run_id))
+
+    def wait(self, look: Callable[[], Seen | None]) -> Seen:
+        """Look until there is something to see."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := look()):
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.3)
+        return found
+
+    def over(self, dag_id: str, run_id: str) -> DagRun | None:
+        run = self.airflow.run(dag_id, run_id)
+        return run if run is not None and run.finished else None
