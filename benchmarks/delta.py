@@ -23,7 +23,6 @@ from typing import Any
 
 import lancedb
 import measure
-import numpy as np
 import report
 import sections
 import sqlalchemy as sa
@@ -70,7 +69,7 @@ def main(rounds: int) -> int:
     for step, title in enumerate(STEPS):
         report.table(
             f"{SECTIONS:,} sections: {title}",
-            [row for row in rows if row["step"] == step],
+            [{k: v for k, v in row.items() if k != "step"} for row in rows if row["step"] == step],
             "CPU s: user and system, without imports, with PostgreSQL. × CPU: of Sluice's.",
         )
     head, *rest = PROMISES
@@ -148,26 +147,30 @@ def _sluice_chunks(home: Path, urls: Mapping[str, str]) -> Found:
         )
         live = {row.document_id: row.live_generation for row in rows}
     catalog.close()
-    store = lancedb.connect(home / "index" / "main")
-    (name,) = store.table_names()
     found: Found = []
-    for row in store.open_table(name).to_arrow().to_pylist():
+    for row, vector in _stored(home / "index" / "main"):
         source = row["document_id"].partition(":")[2]
         if live.get(row["document_id"]) != row["generation"]:
             source = f"not live: {source}"
-        text = " > ".join(row["path"]) + "\n" + row["text"]
-        found.append((source, text, np.array(row["vector"], np.float32).tobytes()))
+        found.append((source, " > ".join(row["path"]) + "\n" + row["text"], vector))
     held = {source for source, _, _ in found}
     missing = [each for each in live if each.partition(":")[2] not in held]
     return found + [(f"not in the index: {each}", "", b"") for each in missing]
 
 
 def _rival_chunks(home: Path) -> Found:
-    table = lancedb.connect(home / "lance").open_table("chunks").to_arrow()
-    return [
-        (row["source"], row["text"], np.array(row["vector"], np.float32).tobytes())
-        for row in table.to_pylist()
-    ]
+    return [(row["source"], row["text"], vector) for row, vector in _stored(home / "lance")]
+
+
+def _stored(folder: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Every row of the only table below ``folder``, with the bytes of its vector."""
+    store = lancedb.connect(folder)
+    (name,) = store.list_tables().tables
+    table = store.open_table(name).to_arrow()
+    vectors = table["vector"].combine_chunks()
+    flat = vectors.flatten().to_numpy().reshape(len(table), -1)
+    rows = table.drop_columns(["vector"]).to_pylist()
+    return zip(rows, (vector.tobytes() for vector in flat), strict=True)
 
 
 def _rows(

@@ -122,8 +122,9 @@ class _LlamaStore(BasePydanticVectorStore):
 def llama_index(home: Path, sections: Sections, counted: Counted) -> int:
     """One run of IngestionPipeline with ``UPSERTS_AND_DELETE`` over everything there is.
 
-    No parser (a section is a chunk already), no transformation cache (it never helps here, and
-    costs), no text in the docstore (the vector store has it): each makes it quicker.
+    No parser (a section is a chunk already) and no transformation cache (it never helps here, and
+    costs). The docstore keeps the text, as it does by default: without it, this strategy fails on
+    the first deleted document.
     """
     docstore_path = home / "docstore.json"
     docstore = (
@@ -147,7 +148,7 @@ def llama_index(home: Path, sections: Sections, counted: Counted) -> int:
         )
         for source, text, metadata in sections
     ]
-    written = pipeline.run(documents=documents, store_doc_text=False)
+    written = pipeline.run(documents=documents)
     pipeline.persist(str(home))
     return len(written)
 
