@@ -225,9 +225,10 @@ def test_without_a_cursor_the_whole_table_is_compared(
     run: Run, desk: SqlTable, database: str, landing_url: str
 ) -> None:
     """Edits are found by hash, even those that leave no time behind."""
+    query = "SELECT 'ticket', 'account:desk:1'::text WHERE '100%' LIKE '100%'"
     plain = SqlTable(
         name=desk.name, url=database, schema=desk.name, table="ticket", key="id",
-        title="subject", text=("body",), acl_query="SELECT 'ticket', 'public'",
+        title="subject", text=("body",), acl_query=query,
     )  # fmt: skip
     add(run, 1)
     add(run, 2)
@@ -236,7 +237,7 @@ def test_without_a_cursor_the_whole_table_is_compared(
     load = landing.land(plain, landing_url)
     assert load.rows == 1
     assert {each.acl for each in state(landing_url, plain, load).values()} == {
-        frozenset({Grant(PUBLIC)})
+        frozenset({Grant(Principal.parse("account:desk:1"))})
     }
 
 
