@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -44,12 +45,12 @@ def state(url: str, source: Scripted, load: Load) -> dict[str, str]:
     + ["done"],
 )
 def test_killed_run_loses_and_doubles_nothing(
-    name: str, landing_url: str, database: str, place: str
+    name: str, landing_url: str, database: str, tmp_path: Path, place: str
 ) -> None:
     """Killed while reading, while each table is written, or right after: the next run mends it."""
     source = Scripted(name, BEFORE)
     first = landing.land(source, landing_url)
-    kill_a_run_at(place, name, landing_url, database)
+    kill_a_run_at(place, name, landing_url, database, tmp_path)
     source.content = AFTER
     load = landing.land(source, landing_url)
     assert state(landing_url, source, load) == AFTER
@@ -59,7 +60,7 @@ def test_killed_run_loses_and_doubles_nothing(
     assert landing.land(source, landing_url).rows == 0
 
 
-def kill_a_run_at(place: str, name: str, url: str, database: str) -> None:
+def kill_a_run_at(place: str, name: str, url: str, database: str, scratch: Path) -> None:
     """Start a run over AFTER in a process of its own and kill -9 it at ``place``."""
     child = subprocess.Popen(
         [
@@ -72,6 +73,7 @@ def kill_a_run_at(place: str, name: str, url: str, database: str) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},  # where a killed run leaves its files
     )
     assert child.stdin and child.stdout
     engine = connect(database)
