@@ -375,6 +375,7 @@ def test_narrow_takes_and_never_gives(world: World, access: Access) -> None:
             "still shut": [allow("public"), deny("public")],
             "not given": [],
             "not lengthened": [allow("public", PAST)],
+            "deny not shortened": [allow("public"), deny("public")],
         }
     )
     wanted = {
@@ -385,12 +386,13 @@ def test_narrow_takes_and_never_gives(world: World, access: Access) -> None:
         "still shut": [allow("public")],
         "not given": [allow("public")],
         "not lengthened": [allow("public")],
+        "deny not shortened": [allow("public"), deny("public", PAST)],
     }
     with world.catalog.begin() as connection:
         permissions.narrow(connection, SOURCE, {k: frozenset(v) for k, v in wanted.items()})
     assert access.scope(ANYONE, ADA).acl_ids == {world.acl_id("unlisted")}
     world.grant(wanted)
-    open_now = {"still shut", "not given", "not lengthened"}
+    open_now = {"still shut", "not given", "not lengthened", "deny not shortened"}
     assert access.scope(ANYONE, ADA).acl_ids == {world.acl_id(key) for key in open_now}
 
 

@@ -150,10 +150,11 @@ class Retriever:
     ) -> tuple[Scope, Gated]:
         """Search until one search saw everything that was live when it was judged.
 
-        A document whose new version went live after the index was searched is found by its old
-        version, which the gate drops: then the search is made again, so that it is never missing.
-        If the version that is live now was known to be live before the search began, the search
-        could find it, and did not: that is no reason to search again.
+        If the last gate still drops something, others may have to take its place. And a document
+        whose new version went live after the index was searched is found by its old version, which
+        the first gate drops: the search is made again, so that the document is never missing. But
+        if its live version was known to be live before the search began, the search could find
+        it and did not: that is no reason to search again.
         """
         searches = self._searches(question)
         depth = max(DEPTH, 5 * k)
@@ -165,10 +166,9 @@ class Retriever:
             best = fuse(keyword, dense, self._dense_weight)[:k]
             last = self._access.gate(caller, person, best, explain=True)
             denied += first.denied + last.denied
-            replaced = {**first.replaced, **last.replaced}
-            if len(last.permitted) == len(best) and replaced.items() <= known.items():
+            if len(last.permitted) == len(best) and first.replaced.items() <= known.items():
                 return scope, replace(last, denied=denied)
-            known |= replaced
+            known |= first.replaced
         raise IndexUnavailable(
             "documents change faster than they can be searched", cure="Ask again in a moment"
         )

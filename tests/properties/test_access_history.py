@@ -72,13 +72,16 @@ class History:
 
     def _grant(self) -> None:
         acl = self.shown[self.dice.choice(list(self.shown))]
-        if acl and self.dice.random() < 0.3:
-            del acl[self.dice.choice(list(acl))]
-            return
-        effect = Effect.DENY if self.dice.random() < 0.3 else Effect.ALLOW
         now = datetime.now(UTC)
         until = self.dice.choice((FOREVER, FOREVER, now - HOUR, now + HOUR, now + 2 * HOUR))
-        acl[self._name(), effect] = until
+        effect = Effect.DENY if self.dice.random() < 0.3 else Effect.ALLOW
+        what = self.dice.random()
+        if acl and what < 0.2:
+            del acl[self.dice.choice(list(acl))]
+        elif acl and what < 0.5:
+            acl[self.dice.choice(list(acl))] = until
+        else:
+            acl[self._name(), effect] = until
 
     def _join(self) -> None:
         if self.members and self.dice.random() < 0.3:
