@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sluice.catalog import Catalog, connect
 from sluice.catalog.migrate import migrate
+from sluice.landing import Zone
 from sluice.stack import postgres
 
 PASSWORD = "made-up-for-tests"
@@ -55,6 +56,12 @@ def catalog_url(database: str) -> str:
 def landing_url(database: str) -> str:
     """The same database, as the role that owns the landing schemas."""
     return as_role(database, "sluice_landing")
+
+
+@pytest.fixture
+def zone(landing_url: str) -> Zone:
+    """The landing zone of the tenant ``main``."""
+    return Zone(landing_url, "main")
 
 
 @pytest.fixture

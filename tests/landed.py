@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sluice import landing
+from sluice.landing import Zone
 from sluice.model import Draft, Grant, Load
 from sluice.ports import Source
 
@@ -21,11 +22,11 @@ class Seen:
     acl: frozenset[Grant] | str | None  # grants, or BROKEN, or None: no ACL
 
 
-def state(url: str, source: Source, load: Load) -> dict[str, Seen]:
+def state(zone: Zone, source: Source, load: Load) -> dict[str, Seen]:
     """Everything the source holds as of ``load``, by row key."""
-    listing = landing.listing(url, source.name, load.load_id)
+    listing = landing.listing(zone, source.name, load.load_id)
     assert listing is not None
-    drafts = drafts_of(url, source, list(listing.acl_keys))
+    drafts = drafts_of(zone, source, list(listing.acl_keys))
     assert drafts.keys() == listing.acl_keys.keys(), "listed and landed are not the same"
     seen = {}
     for key, draft in drafts.items():
@@ -36,6 +37,6 @@ def state(url: str, source: Source, load: Load) -> dict[str, Seen]:
     return seen
 
 
-def drafts_of(url: str, source: Source, keys: list[str]) -> dict[str, Draft]:
+def drafts_of(zone: Zone, source: Source, keys: list[str]) -> dict[str, Draft]:
     """The drafts of the newest landed rows called ``keys``."""
-    return {row.key: source.draft(row) for row in landing.rows_by_key(url, source.name, keys)}
+    return {row.key: source.draft(row) for row in landing.rows_by_key(zone, source.name, keys)}

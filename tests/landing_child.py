@@ -32,7 +32,7 @@ class Scripted:
         return None
 
     def resources(self, window: Window | None) -> Sequence[Any]:
-        return four(_Reading(self), listed=window is None)
+        return four(_Reading(self))
 
     def draft(self, row: LandedRow) -> Draft:
         return Draft(key=row.key, native_id=row.key, title="t", text=row.record["text"], uri="u")
@@ -69,5 +69,5 @@ def _wait_for_the_parent(place: str) -> None:
 
 if __name__ == "__main__":
     url, name, content = sys.argv[1:]
-    landing.land(Scripted(name, json.loads(content), _wait_for_the_parent), url)
+    landing.land(Scripted(name, json.loads(content), _wait_for_the_parent), landing.Zone(url, "main"))
     _wait_for_the_parent("done")

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from landing_child import Scripted
 from sluice import landing
 from sluice.catalog import connect
+from sluice.landing import Zone
 from sluice.errors import CatalogUnavailable, SourceUnavailable
 from sluice.model import Load
 
@@ -45,19 +46,19 @@ def state(url: str, source: Scripted, load: Load) -> dict[str, str]:
     + ["done"],
 )
 def test_killed_run_loses_and_doubles_nothing(
-    name: str, landing_url: str, database: str, tmp_path: Path, place: str
+    name: str, zone: Zone, database: str, tmp_path: Path, place: str
 ) -> None:
     """Killed while reading, while each table is written, or right after: the next run mends it."""
     source = Scripted(name, BEFORE)
-    first = landing.land(source, landing_url)
-    kill_a_run_at(place, name, landing_url, database, tmp_path)
+    first = landing.land(source, zone)
+    kill_a_run_at(place, name, zone.url, database, tmp_path)
     source.content = AFTER
-    load = landing.land(source, landing_url)
-    assert state(landing_url, source, load) == AFTER
-    pending = landing.pending(landing_url, name, [first.load_id])
-    changed = [row.key for row in landing.rows(landing_url, name, pending)]
+    load = landing.land(source, zone)
+    assert state(zone, source, load) == AFTER
+    pending = landing.pending(zone, name, [first.load_id])
+    changed = [row.key for row in landing.rows(zone, name, pending)]
     assert sorted(changed) == ["k0", "k1", "new"], "each change is in exactly one pending load"
-    assert landing.land(source, landing_url).rows == 0
+    assert landing.land(source, zone).rows == 0
 
 
 def kill_a_run_at(place: str, name: str, url: str, database: str, scratch: Path) -> None:
@@ -117,7 +118,7 @@ def wait_until_blocked(engine: sa.Engine, name: str) -> None:
     raise AssertionError("nobody waits")
 
 
-def test_source_that_fails_halfway_commits_nothing(name: str, landing_url: str) -> None:
+def test_source_that_fails_halfway_commits_nothing(name: str, zone: Zone) -> None:
     """An error while listing takes the rows with it, and the retry reads afresh."""
 
     def fail(place: str) -> None:
@@ -126,80 +127,80 @@ def test_source_that_fails_halfway_commits_nothing(name: str, landing_url: str) 
 
     source = Scripted(name, BEFORE, fail)
     with pytest.raises(SourceUnavailable, match="the line went dead"):
-        landing.land(source, landing_url)
-    assert landing.pending(landing_url, name, []) == []
+        landing.land(source, zone)
+    assert landing.pending(zone, name, []) == []
     source.content, source.reached = AFTER, lambda _: None
-    load = landing.land(source, landing_url)
-    assert (load.rows, state(landing_url, source, load)) == (len(AFTER), AFTER)
+    load = landing.land(source, zone)
+    assert (load.rows, state(zone, source, load)) == (len(AFTER), AFTER)
 
 
-def test_pending_loads_come_oldest_first_without_the_published(name: str, landing_url: str) -> None:
+def test_pending_loads_come_oldest_first_without_the_published(name: str, zone: Zone) -> None:
     """What ingest published is not offered again; of an unknown source there is nothing."""
-    assert landing.pending(landing_url, name, []) == []
+    assert landing.pending(zone, name, []) == []
     source = Scripted(name, BEFORE)
-    loads = [landing.land(source, landing_url).load_id for _ in range(3)]
-    assert landing.pending(landing_url, name, []) == loads
-    assert landing.pending(landing_url, name, loads[:2]) == loads[2:]
+    loads = [landing.land(source, zone).load_id for _ in range(3)]
+    assert landing.pending(zone, name, []) == loads
+    assert landing.pending(zone, name, loads[:2]) == loads[2:]
 
 
-def test_row_belongs_to_the_newest_load_that_changed_it(name: str, landing_url: str) -> None:
+def test_row_belongs_to_the_newest_load_that_changed_it(name: str, zone: Zone) -> None:
     """Loads that wait for publication hand over each row once, in its newest version."""
     source = Scripted(name, BEFORE)
-    first = landing.land(source, landing_url)
+    first = landing.land(source, zone)
     source.content = AFTER
-    second = landing.land(source, landing_url)
-    of_first = {row.key for row in landing.rows(landing_url, name, [first.load_id])}
+    second = landing.land(source, zone)
+    of_first = {row.key for row in landing.rows(zone, name, [first.load_id])}
     assert of_first == {f"k{number}" for number in range(2, 10)}
-    both = list(landing.rows(landing_url, name, [first.load_id, second.load_id]))
+    both = list(landing.rows(zone, name, [first.load_id, second.load_id]))
     assert {row.key: row.record["text"] for row in both} == {**AFTER, "k9": "one"}
     assert len(both) == 11
 
 
 def test_listing_is_believed_only_while_it_is_whole(
-    name: str, landing_url: str, database: str
+    name: str, zone: Zone, database: str
 ) -> None:
     """A key that went missing from the table makes the listing no proof of anything."""
     source = Scripted(name, BEFORE)
-    load = landing.land(source, landing_url)
-    assert landing.listing(landing_url, name, load.load_id) == load.listing
+    load = landing.land(source, zone)
+    assert landing.listing(zone, name, load.load_id) == load.listing
     engine = connect(database)
     with engine.begin() as connection:
         connection.execute(sa.text(f"DELETE FROM landing_{name}.listing WHERE row_key = 'k3'"))
     engine.dispose()
-    assert landing.listing(landing_url, name, load.load_id) is None
-    assert landing.listing(landing_url, name, "no such load") is None
+    assert landing.listing(zone, name, load.load_id) is None
+    assert landing.listing(zone, name, "no such load") is None
 
 
-def test_listing_of_a_load_is_gone_once_another_listed(name: str, landing_url: str) -> None:
+def test_listing_of_a_load_is_gone_once_another_listed(name: str, zone: Zone) -> None:
     """Only the newest listing can be had; an old one is never made up from it."""
     source = Scripted(name, BEFORE)
-    old = landing.land(source, landing_url)
-    landing.land(source, landing_url)
-    assert landing.listing(landing_url, name, old.load_id) is None
+    old = landing.land(source, zone)
+    landing.land(source, zone)
+    assert landing.listing(zone, name, old.load_id) is None
 
 
-def test_empty_source_is_a_complete_listing_of_nothing(name: str, landing_url: str) -> None:
+def test_empty_source_is_a_complete_listing_of_nothing(name: str, zone: Zone) -> None:
     """First empty, then full, then empty again: each is proven."""
     source = Scripted(name, {})
     for content in ({}, BEFORE, {}):
         source.content = content
-        load = landing.land(source, landing_url)
+        load = landing.land(source, zone)
         assert load.listing is not None
         assert load.listing.acl_keys.keys() == content.keys()
 
 
-def test_rows_that_left_are_thrown_away_by_the_next_run(name: str, landing_url: str) -> None:
+def test_rows_that_left_are_thrown_away_by_the_next_run(name: str, zone: Zone) -> None:
     """What the source no longer lists is not kept for ever."""
     source = Scripted(name, BEFORE)
-    landing.land(source, landing_url)
+    landing.land(source, zone)
     source.content = AFTER
-    landing.land(source, landing_url)
-    landing.land(source, landing_url)
-    assert not list(landing.rows_by_key(landing_url, name, ["k9"]))
+    landing.land(source, zone)
+    landing.land(source, zone)
+    assert not list(landing.rows_by_key(zone, name, ["k9"]))
 
 
 def test_database_that_goes_away_in_between_is_told_too(
-    name: str, landing_url: str, database: str
+    name: str, zone: Zone, database: str
 ) -> None:
     """No connection is let in any more once all is read; the next run brings the rows."""
     engine = connect(database)
@@ -210,22 +211,22 @@ def test_database_that_goes_away_in_between_is_told_too(
                 connection.execute(sa.text("ALTER ROLE sluice_landing CONNECTION LIMIT 0"))
 
     source = Scripted(name, BEFORE)
-    landing.land(source, landing_url)
+    landing.land(source, zone)
     source.content, source.reached = AFTER, cut
     try:
         with pytest.raises(CatalogUnavailable, match="landing zone does not answer"):
-            landing.land(source, landing_url)
+            landing.land(source, zone)
     finally:
         with engine.begin() as connection:
             connection.execute(sa.text("ALTER ROLE sluice_landing CONNECTION LIMIT -1"))
         engine.dispose()
     source.reached = lambda _: None
-    assert state(landing_url, source, landing.land(source, landing_url)) == AFTER
+    assert state(zone, source, landing.land(source, zone)) == AFTER
 
 
 def test_database_that_does_not_answer_is_told_in_one_line(name: str) -> None:
     """No password, no traceback's worth of text."""
     url = "postgresql://sluice_landing:hunter2@127.0.0.1:9/sluice"
     with pytest.raises(CatalogUnavailable) as caught:
-        landing.land(Scripted(name, BEFORE), url)
+        landing.land(Scripted(name, BEFORE), Zone(url, "main"))
     assert "\n" not in str(caught.value) and "hunter2" not in str(caught.value)

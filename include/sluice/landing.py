@@ -1,10 +1,10 @@
-"""dlt brings rows into Postgres, at least once: schema ``landing_<source>``.
+"""dlt brings rows into Postgres, at least once: a schema ``landing_<source>`` for each source.
 
 ==========  ==========================================================================
 rows        the newest version of each row; ``_dlt_load_id`` names the load it came with
 listing     every row key of the source, with its ACL key
 acls        every permission object of the listing
-marks       one row a load: how many rows, keys and ACLs it wrote, and whether it listed
+marks       one row a load: how many rows, keys and ACLs it wrote
 _dlt_loads  dlt's own: a load counts from the moment it is here, and not before
 ==========  ==========================================================================
 
@@ -17,10 +17,12 @@ counts it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -42,15 +44,30 @@ _DLT = {
 }
 
 
-def land(source: Source, url: str, window: Window | None = None) -> Load:
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Where one tenant's rows land: ``url`` is PostgreSQL, as the role that owns the schemas."""
+
+    url: str = field(repr=False)
+    tenant: str
+
+    def schema(self, source: str) -> str:
+        """The schema of a source: no two tenants share one, whatever they call their sources."""
+        if self.tenant == "main":
+            return f"landing_{source}"
+        return f"landing_{source}_{hashlib.sha256(self.tenant.encode()).hexdigest()[:12]}"
+
+
+def land(source: Source, zone: Zone, window: Window | None = None) -> Load:
     """Read ``source`` and commit what is new in it as one load.
 
     At most one run per source at a time: the caller holds the lock.
 
     Args:
         source: what is read.
-        url: PostgreSQL, as the role that owns the landing schemas.
-        window: read again what changed inside it, list nothing and leave the cursor alone.
+        zone: where it lands.
+        window: read again the rows that changed inside it, and leave the cursor alone. The source
+            is listed all the same: permissions must not be older than the rows they guard.
 
     Raises:
         SourceUnavailable: the source does not answer; nothing was committed.
@@ -61,15 +78,16 @@ def land(source: Source, url: str, window: Window | None = None) -> Load:
         os.environ[name] = value
     import dlt
 
-    with _transaction(url) as connection:
-        _prepare(connection, _schema(source.name))
+    schema = zone.schema(source.name)
+    with _transaction(zone) as connection:
+        _prepare(connection, schema)
     with tempfile.TemporaryDirectory(prefix="sluice-landing-") as scratch:
         # A fresh folder each time: dlt would finish a stale package there instead of reading.
         pipeline = dlt.pipeline(
             source.name,
             pipelines_dir=scratch,
-            destination=dlt.destinations.postgres(credentials=_psycopg2(url)),
-            dataset_name=_schema(source.name),
+            destination=dlt.destinations.postgres(credentials=_psycopg2(zone.url)),
+            dataset_name=schema,
         )
         try:
             info = pipeline.run(source.resources(window), loader_file_format="csv")
@@ -78,20 +96,20 @@ def land(source: Source, url: str, window: Window | None = None) -> Load:
                 raise
             raise ours from error
     load_id = info.loads_ids[-1]
-    with _transaction(url) as connection:
-        count = _run(connection, _schema(source.name), _COUNT, load=load_id).scalar_one()
+    with _transaction(zone) as connection:
+        count = _run(connection, schema, _COUNT, load=load_id).scalar_one()
     return Load(
         source=source.name,
         load_id=load_id,
         rows=count,
-        listing=listing(url, source.name, load_id) if window is None else None,
+        listing=listing(zone, source.name, load_id),
     )
 
 
-def pending(url: str, source: str, published: Collection[str]) -> list[str]:
+def pending(zone: Zone, source: str, published: Collection[str]) -> list[str]:
     """Return the committed loads of ``source`` that are not ``published``, oldest first."""
-    schema = _schema(source)
-    with _transaction(url) as connection:
+    schema = zone.schema(source)
+    with _transaction(zone) as connection:
         exists = connection.execute(
             sa.text("SELECT to_regclass(:name)"), {"name": f"{schema}._dlt_loads"}
         ).scalar_one()
@@ -100,30 +118,29 @@ def pending(url: str, source: str, published: Collection[str]) -> list[str]:
         return list(_run(connection, schema, _PENDING, known=list(published)).scalars())
 
 
-def rows(url: str, source: str, load_ids: Collection[str]) -> Iterator[LandedRow]:
+def rows(zone: Zone, source: str, load_ids: Collection[str]) -> Iterator[LandedRow]:
     """Yield the rows that came with committed ``load_ids``, by key, a thousand in memory."""
-    yield from _stream(url, source, _ROWS, loads=list(load_ids))
+    yield from _stream(zone, source, _ROWS, loads=list(load_ids))
 
 
-def rows_by_key(url: str, source: str, keys: Collection[str]) -> Iterator[LandedRow]:
+def rows_by_key(zone: Zone, source: str, keys: Collection[str]) -> Iterator[LandedRow]:
     """Yield the newest committed version of the rows called ``keys``; absent ones are left out."""
-    yield from _stream(url, source, _ROWS_BY_KEY, keys=list(keys))
+    yield from _stream(zone, source, _ROWS_BY_KEY, keys=list(keys))
 
 
-def listing(url: str, source: str, load_id: str) -> Listing | None:
+def listing(zone: Zone, source: str, load_id: str) -> Listing | None:
     """Return what the source held as of ``load_id``, or None where that is not proven.
 
-    A backfill lists nothing: then it is what the last load before it listed. It is proven while
-    the tables hold exactly as many keys and ACLs of that load as its mark counted; the next load
-    that lists replaces them, and from then on only its own listing can be had.
+    It is proven while the tables hold exactly as many keys and ACLs of that load as its mark
+    counted; the next load replaces them, and from then on only its own listing can be had.
     """
-    schema = _schema(source)
-    with _transaction(url, "REPEATABLE READ") as connection:
+    schema = zone.schema(source)
+    with _transaction(zone, "REPEATABLE READ") as connection:
         mark = _run(connection, schema, _MARK, load=load_id).one_or_none()
         if mark is None:
             return None
-        keys = dict(map(tuple, _run(connection, schema, _LISTING, load=mark.load_id)))
-        found = _run(connection, schema, _ACLS, load=mark.load_id)
+        keys = dict(map(tuple, _run(connection, schema, _LISTING, load=load_id)))
+        found = _run(connection, schema, _ACLS, load=load_id)
         acls = {row.acl_key: _acl(row) for row in found}
     if (len(keys), len(acls)) != (mark.listing, mark.acls):
         return None
@@ -145,11 +162,8 @@ SELECT row_key, _dlt_load_id AS load_id, record FROM {schema}.rows
 WHERE row_key = ANY(:keys) AND _dlt_load_id IN ({committed}) ORDER BY row_key
 """
 _MARK = """
-SELECT listing, acls, observed_at, _dlt_load_id AS load_id FROM {schema}.marks
-WHERE listed AND _dlt_load_id IN ({committed}) AND observed_at <= (
-    SELECT observed_at FROM {schema}.marks
-    WHERE _dlt_load_id = :load AND _dlt_load_id IN ({committed}))
-ORDER BY observed_at DESC LIMIT 1
+SELECT listing, acls, observed_at FROM {schema}.marks
+WHERE _dlt_load_id = :load AND _dlt_load_id IN ({committed})
 """
 _LISTING = "SELECT row_key, acl_key FROM {schema}.listing WHERE _dlt_load_id = :load"
 _ACLS = "SELECT acl_key, grants, error FROM {schema}.acls WHERE _dlt_load_id = :load"
@@ -175,7 +189,6 @@ CREATE TABLE IF NOT EXISTS {schema}.acls (
     _dlt_load_id varchar NOT NULL
 );
 CREATE TABLE IF NOT EXISTS {schema}.marks (
-    listed boolean NOT NULL,
     rows bigint NOT NULL,
     listing bigint NOT NULL,
     acls bigint NOT NULL,
@@ -187,7 +200,7 @@ _NEVER_COMMITTED = "DELETE FROM {schema}.rows WHERE NOT _dlt_load_id IN ({commit
 _LEFT = """
 DELETE FROM {schema}.rows AS r
 USING (SELECT listing, acls, _dlt_load_id FROM {schema}.marks
-       WHERE listed AND _dlt_load_id IN ({committed}) ORDER BY observed_at DESC LIMIT 1) AS m
+       WHERE _dlt_load_id IN ({committed}) ORDER BY observed_at DESC LIMIT 1) AS m
 WHERE NOT EXISTS (SELECT FROM {schema}.listing AS l WHERE l.row_key = r.row_key)
   AND m.listing = (SELECT count(*) FROM {schema}.listing AS l
                    WHERE l._dlt_load_id = m._dlt_load_id)
@@ -219,10 +232,10 @@ def _acl(row: Any) -> LandedAcl:
     return LandedAcl(key=row.acl_key, grants=grants, error=row.error)
 
 
-def _stream(url: str, source: str, query: str, **values: Any) -> Iterator[LandedRow]:
-    with _transaction(url) as connection:
+def _stream(zone: Zone, source: str, query: str, **values: Any) -> Iterator[LandedRow]:
+    with _transaction(zone) as connection:
         streaming = connection.execution_options(yield_per=1000)
-        for row in _run(streaming, _schema(source), query, **values):
+        for row in _run(streaming, zone.schema(source), query, **values):
             yield LandedRow(key=row.row_key, load_id=row.load_id, record=row.record)
 
 
@@ -233,8 +246,8 @@ def _run(connection: sa.Connection, schema: str, query: str, **values: Any) -> s
 
 
 @contextmanager
-def _transaction(url: str, isolation: Any = "READ COMMITTED") -> Iterator[sa.Connection]:
-    engine = connect(url)
+def _transaction(zone: Zone, isolation: Any = "READ COMMITTED") -> Iterator[sa.Connection]:
+    engine = connect(zone.url)
     try:
         with (
             engine.connect().execution_options(isolation_level=isolation) as connection,
@@ -245,10 +258,6 @@ def _transaction(url: str, isolation: Any = "READ COMMITTED") -> Iterator[sa.Con
         raise unavailable(error) from error
     finally:
         engine.dispose()
-
-
-def _schema(source: str) -> str:
-    return f"landing_{source}"
 
 
 def _psycopg2(url: str) -> str:

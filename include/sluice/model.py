@@ -373,7 +373,7 @@ class Load:
     source: str
     load_id: str
     rows: int
-    listing: Listing | None  # None: a backfill window, which lists nothing and so deletes nothing
+    listing: Listing | None  # None: the tables do not hold what the load's mark counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,8 +105,8 @@ class Source(Protocol):
     def resources(self, window: Window | None) -> Sequence[Any]:
         """Return the dlt resources ``rows``, ``listing``, ``acls`` and ``marks``, in that order.
 
-        ``sluice.landing`` documents their columns. With a ``window`` only ``rows`` changed inside
-        it are read, and nothing is listed.
+        ``sluice.landing`` documents their columns. With a ``window`` those ``rows`` are read that
+        changed inside it; the rest is as ever.
         """
 
     def draft(self, row: LandedRow) -> Draft:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from sluice import ingest
 from sluice.access import Access
 from sluice.errors import LoadHeld, NotFound
 from sluice.ingest import Pipeline
-from sluice.model import PUBLIC, Caller, Policy, Principal, RunSummary
+from sluice.ingest.stages import STAGES
+from sluice.model import PUBLIC, Caller, Policy, Principal, RunSummary, Window
+from sluice.settings import Settings
 from sluice.sources import Files
 
 CALLER = Caller(agent="test", key_id=None, acts_for=frozenset({PUBLIC}))
@@ -204,6 +207,45 @@ def test_a_bad_new_version_leaves_the_old_one_serving(pipeline: Pipeline, tree: 
     summary = run(pipeline, tree, "r2")
     assert summary.quarantined == 1
     assert "kettle" in text(pipeline, "welcome.md")
+
+
+def test_a_backfill_reads_again_and_changes_nothing_that_is_right(
+    pipeline: Pipeline, tree: Path
+) -> None:
+    """The window's pages are read once more; nothing is embedded, nothing is lost."""
+    run(pipeline, tree, "r1")
+    now = datetime.now(UTC)
+    window = Window(now - timedelta(hours=1), now + timedelta(hours=1))
+    summary = run(pipeline, tree, "r2", window=window)
+    assert (summary.unchanged, summary.embedded, summary.deleted) == (1, 0, 0)
+    assert "kettle" in text(pipeline, "welcome.md")
+
+
+def test_a_backfill_can_come_first(pipeline: Pipeline, tree: Path) -> None:
+    """A source that never ran may begin with a window of its past."""
+    now = datetime.now(UTC)
+    summary = run(pipeline, tree, "r1", window=Window(now - timedelta(hours=1), now))
+    assert summary.new == 1
+
+
+def test_two_tenants_may_name_a_source_alike(
+    pipeline: Pipeline, settings: Settings, tree: Path
+) -> None:
+    """Each has a landing zone, an index and a catalog of its own; neither sees the other's."""
+    run(pipeline, tree, "r1")
+    other = Pipeline(settings.model_copy(update={"tenant": f"{settings.tenant}-other"}), batch=8)
+    with pytest.raises(NotFound):
+        text(other, "welcome.md")
+    assert run(other, tree, "r1").new == 1
+    assert run(pipeline, tree, "r2").unchanged == 1
+    index_matches_catalog(pipeline)
+    index_matches_catalog(other)
+    other.close()
+
+
+def test_stages_are_told_in_the_order_they_happen(pipeline: Pipeline, tree: Path) -> None:
+    """A person reads them from top to bottom."""
+    assert tuple(run(pipeline, tree, "r1").stages) == STAGES
 
 
 def test_two_runs_of_one_source_take_turns(pipeline: Pipeline, tree: Path) -> None:

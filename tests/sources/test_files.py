@@ -13,6 +13,7 @@ import pytest
 from landed import BROKEN, drafts_of, state
 from sluice import landing
 from sluice.documents import to_document
+from sluice.landing import Zone
 from sluice.errors import ConfigurationError, SourceUnavailable
 from sluice.model import PUBLIC, Grant, Load, Principal, Window
 from sluice.sources import Files
@@ -41,7 +42,7 @@ def settle() -> None:
     time.sleep(0.15)
 
 
-def test_folder_becomes_drafts_with_their_acls(root: Path, files: Files, landing_url: str) -> None:
+def test_folder_becomes_drafts_with_their_acls(root: Path, files: Files, zone: Zone) -> None:
     """Files land with title, text, address and time; hidden ones and other kinds do not."""
     (root / "sub dir").mkdir()
     (root / "sub dir" / "b 100% \"q\" 'é'.txt").write_text("just text")
@@ -49,13 +50,13 @@ def test_folder_becomes_drafts_with_their_acls(root: Path, files: Files, landing
     for ignored in (".hidden.md", "code.py", ".git/x.md", "sub dir/.obsidian/y.md"):
         (root / ignored).parent.mkdir(exist_ok=True)
         (root / ignored).write_text("no")
-    load = landing.land(files, landing_url)
-    seen = state(landing_url, files, load)
+    load = landing.land(files, zone)
+    seen = state(zone, files, load)
     odd = "sub dir/b 100% \"q\" 'é'.txt"
     assert seen.keys() == {"a.md", "c.HTML", odd}
     assert (seen["a.md"].title, seen["c.HTML"].title, seen[odd].text) == ("A", "C", "just text")
     assert all(each.acl == EVERYONE and not each.problems for each in seen.values())
-    draft = drafts_of(landing_url, files, [odd])[odd]
+    draft = drafts_of(zone, files, [odd])[odd]
     assert draft.uri == (root / odd).as_uri()
     assert draft.updated_at is not None and abs(draft.updated_at - datetime.now(UTC)) < timedelta(
         minutes=1
@@ -63,21 +64,21 @@ def test_folder_becomes_drafts_with_their_acls(root: Path, files: Files, landing
     assert to_document(draft, files.name, "/").id == f"{files.name}:{odd}"
 
 
-def test_second_run_lands_nothing(files: Files, landing_url: str) -> None:
+def test_second_run_lands_nothing(files: Files, zone: Zone) -> None:
     """A folder that nobody touched gives no rows, and is listed all the same."""
     settle()
-    assert landing.land(files, landing_url).rows == 1
-    again = landing.land(files, landing_url)
+    assert landing.land(files, zone).rows == 1
+    again = landing.land(files, zone)
     assert again.rows == 0
     assert again.listing is not None and again.listing.acl_keys == {"a.md": "/"}
 
 
 def test_edit_of_same_size_with_its_old_time_restored_is_found(
-    root: Path, files: Files, landing_url: str
+    root: Path, files: Files, zone: Zone
 ) -> None:
     """The change time of the inode gives away what size and modification time hide."""
     settle()
-    landing.land(files, landing_url)
+    landing.land(files, zone)
     page = root / "a.md"
     before = page.stat()
     page.write_text("# A\n\nFIRST\n")
@@ -85,43 +86,43 @@ def test_edit_of_same_size_with_its_old_time_restored_is_found(
     assert page.stat().st_size == before.st_size
     assert page.stat().st_mtime_ns == before.st_mtime_ns
     assert (
-        state(landing_url, files, landing.land(files, landing_url))["a.md"].text == "# A\n\nFIRST\n"
+        state(zone, files, landing.land(files, zone))["a.md"].text == "# A\n\nFIRST\n"
     )
 
 
-def test_move_is_one_gone_and_one_new(root: Path, files: Files, landing_url: str) -> None:
+def test_move_is_one_gone_and_one_new(root: Path, files: Files, zone: Zone) -> None:
     """A page that moves changes its id, and with it the folder that guards it."""
-    landing.land(files, landing_url)
+    landing.land(files, zone)
     (root / "closed").mkdir()
     (root / "closed" / ".access.yaml").write_text("allow: [user:eve@x.com]\n")
     (root / "a.md").rename(root / "closed" / "a.md")
-    seen = state(landing_url, files, landing.land(files, landing_url))
+    seen = state(zone, files, landing.land(files, zone))
     assert seen.keys() == {"closed/a.md"}
     assert seen["closed/a.md"].acl == {Grant(Principal.parse("user:eve@x.com"))}
 
 
-def test_file_that_returns_unchanged_lands_again(name: str, landing_url: str) -> None:
+def test_file_that_returns_unchanged_lands_again(name: str, zone: Zone) -> None:
     """Deleted, published as deleted, and put back with the same entity tag: it is new again."""
     with_etags = f"memory://{name}"
     memory = fsspec.filesystem("memory")
     memory.pipe(f"/{name}/a.md", b"hello")
     files = Files(name=name, url=with_etags)
-    assert landing.land(files, landing_url).rows == 1
+    assert landing.land(files, zone).rows == 1
     memory.rm(f"/{name}/a.md")
-    gone = landing.land(files, landing_url)
+    gone = landing.land(files, zone)
     assert gone.listing is not None and not gone.listing.acl_keys
     memory.pipe(f"/{name}/a.md", b"hello")
-    assert landing.land(files, landing_url).rows == 1
+    assert landing.land(files, zone).rows == 1
 
 
-def test_bad_files_land_with_their_reason(root: Path, files: Files, landing_url: str) -> None:
+def test_bad_files_land_with_their_reason(root: Path, files: Files, zone: Zone) -> None:
     """What cannot be read is listed and says why; it neither stops the run nor fills memory."""
     with (root / "huge.txt").open("wb") as huge:
         huge.truncate(200 * 2**20)
     (root / "renamed.md").write_bytes(b"\x7fELF\x00\x00\x01")
     (root / "latin.txt").write_bytes("Grüße".encode("latin-1"))
     (root / "empty.md").write_bytes(b"")
-    seen = state(landing_url, files, landing.land(files, landing_url))
+    seen = state(zone, files, landing.land(files, zone))
     assert seen["huge.txt"].problems == ("has 209,715,200 bytes; at most 26,214,400 are read",)
     assert "NUL" in seen["renamed.md"].problems[0]
     assert "utf-8" in seen["latin.txt"].problems[0]
@@ -130,7 +131,7 @@ def test_bad_files_land_with_their_reason(root: Path, files: Files, landing_url:
 
 
 def test_links_are_listed_and_never_followed(
-    root: Path, tmp_path: Path, files: Files, landing_url: str
+    root: Path, tmp_path: Path, files: Files, zone: Zone
 ) -> None:
     """A link shows up in quarantine, wherever it points; nothing behind it is read."""
     (tmp_path / "secret.md").write_text("top secret")
@@ -140,7 +141,7 @@ def test_links_are_listed_and_never_followed(
     (root / "in.md").symlink_to(root / "a.md")
     (root / "dangling.md").symlink_to(root / "nowhere")
     (root / "folder").symlink_to(tmp_path / "outside")
-    seen = state(landing_url, files, landing.land(files, landing_url))
+    seen = state(zone, files, landing.land(files, zone))
     assert seen.keys() == {"a.md", "out.md", "in.md", "dangling.md"}
     for linked in ("out.md", "in.md", "dangling.md"):
         assert seen[linked].problems == ("is a link; put the file here",)
@@ -148,7 +149,7 @@ def test_links_are_listed_and_never_followed(
 
 
 def test_access_file_that_is_no_file_closes_its_folder(
-    root: Path, tmp_path: Path, files: Files, landing_url: str
+    root: Path, tmp_path: Path, files: Files, zone: Zone
 ) -> None:
     """Rules behind a link, or a folder called like the rules, are not rules."""
     (tmp_path / "rules.yaml").write_text("allow: [public]\n")
@@ -158,13 +159,13 @@ def test_access_file_that_is_no_file_closes_its_folder(
     (root / "x" / ".access.yaml").symlink_to(tmp_path / "rules.yaml")
     (root / "y" / ".access.yaml").mkdir()
     (root / "y" / ".access.yaml" / "inside.md").write_text("x")
-    seen = state(landing_url, files, landing.land(files, landing_url))
+    seen = state(zone, files, landing.land(files, zone))
     assert seen.keys() == {"a.md", "x/page.md", "y/page.md"}
     assert (seen["x/page.md"].acl, seen["y/page.md"].acl) == (BROKEN, BROKEN)
 
 
 def test_names_that_cannot_be_ids_are_quarantined(
-    root: Path, files: Files, landing_url: str
+    root: Path, files: Files, zone: Zone
 ) -> None:
     """Newlines, reordering marks, broken UTF-8 and endless names get a digest for a key."""
     for odd in ("new\nline.md", "rtl\u202emd.exe.md", "zero\u200bwidth.md"):
@@ -174,44 +175,44 @@ def test_names_that_cannot_be_ids_are_quarantined(
     deep.mkdir(parents=True)
     (deep / "x.md").write_text("x")
     (root / "👩\u200d🚀.md").write_text("x")
-    seen = state(landing_url, files, landing.land(files, landing_url))
+    seen = state(zone, files, landing.land(files, zone))
     assert {k for k in seen if not k.startswith("missing:")} == {"a.md", "👩\u200d🚀.md"}
     odd_ones = [each for key, each in seen.items() if key.startswith("missing:")]
     assert len(odd_ones) == 5
     assert all(each.problems and each.acl is None for each in odd_ones)
-    drafts = drafts_of(landing_url, files, list(seen))
+    drafts = drafts_of(zone, files, list(seen))
     assert all(drafts[key].native_id is None for key in seen if key.startswith("missing:"))
 
 
 def test_file_named_like_a_digest_keeps_its_own_id(
-    root: Path, files: Files, landing_url: str
+    root: Path, files: Files, zone: Zone
 ) -> None:
     """Whether a row has an id is on record, not guessed from its key."""
     (root / "missing:x.md").write_text("# hi")
-    landing.land(files, landing_url)
+    landing.land(files, zone)
     assert (
-        drafts_of(landing_url, files, ["missing:x.md"])["missing:x.md"].native_id == "missing:x.md"
+        drafts_of(zone, files, ["missing:x.md"])["missing:x.md"].native_id == "missing:x.md"
     )
 
 
 def test_broken_access_file_closes_its_folder_at_once(
-    root: Path, files: Files, landing_url: str
+    root: Path, files: Files, zone: Zone
 ) -> None:
     """Breaking the rules makes the pages unreadable, mending them opens them: no page is read."""
     settle()
-    landing.land(files, landing_url)
+    landing.land(files, zone)
     (root / ".access.yaml").write_text("alow: [public]\n")
-    broken = landing.land(files, landing_url)
+    broken = landing.land(files, zone)
     assert broken.rows == 0
-    assert state(landing_url, files, broken)["a.md"].acl == BROKEN
+    assert state(zone, files, broken)["a.md"].acl == BROKEN
     (root / ".access.yaml").unlink()
-    assert state(landing_url, files, landing.land(files, landing_url))["a.md"].acl is None
+    assert state(zone, files, landing.land(files, zone))["a.md"].acl is None
     (root / ".access.yaml").write_text("allow: [public]\n")
-    mended = landing.land(files, landing_url)
-    assert (mended.rows, state(landing_url, files, mended)["a.md"].acl) == (0, EVERYONE)
+    mended = landing.land(files, zone)
+    assert (mended.rows, state(zone, files, mended)["a.md"].acl) == (0, EVERYONE)
 
 
-def test_include_and_exclude_choose_files(root: Path, name: str, landing_url: str) -> None:
+def test_include_and_exclude_choose_files(root: Path, name: str, zone: Zone) -> None:
     """Globs are relative to the root; ``**/`` crosses folders, ``*`` does not."""
     for path in ("drafts/x.md", "notes/y.rst", "notes/deep/z.rst", "b.md"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -219,50 +220,49 @@ def test_include_and_exclude_choose_files(root: Path, name: str, landing_url: st
     files = Files(
         name=name, url=str(root), include=("*.md", "notes/*.rst"), exclude=("b.*", "drafts/**")
     )
-    load = landing.land(files, landing_url)
+    load = landing.land(files, zone)
     assert load.listing is not None and set(load.listing.acl_keys) == {"a.md", "notes/y.rst"}
 
 
-def test_window_reads_what_changed_inside_it_and_lists_nothing(
-    root: Path, files: Files, landing_url: str
+def test_window_reads_what_changed_inside_it_and_lists_everything(
+    root: Path, files: Files, zone: Zone
 ) -> None:
-    """A backfill deletes nothing, and leaves the last listing standing."""
+    """A backfill reads permissions as new as the rows they guard, and sees what is gone."""
     settle()
-    landing.land(files, landing_url)
+    landing.land(files, zone)
     (root / "b.md").write_text("new")
     (root / "a.md").unlink()
     now = datetime.now(UTC)
     past = landing.land(
-        files, landing_url, Window(now - timedelta(days=2), now - timedelta(days=1))
+        files, zone, Window(now - timedelta(days=2), now - timedelta(days=1))
     )
-    assert (past.rows, past.listing) == (0, None)
+    assert past.rows == 0 and past.listing is not None
+    assert set(past.listing.acl_keys) == {"b.md"}
     today = landing.land(
-        files, landing_url, Window(now - timedelta(days=1), now + timedelta(days=1))
+        files, zone, Window(now - timedelta(days=1), now + timedelta(days=1))
     )
-    assert (today.rows, today.listing) == (1, None)
-    stands = landing.listing(landing_url, files.name, today.load_id)
-    assert stands is not None and set(stands.acl_keys) == {"a.md"}
-    assert set(state(landing_url, files, landing.land(files, landing_url))) == {"b.md"}
+    assert today.rows == 1
+    assert set(state(zone, files, landing.land(files, zone))) == {"b.md"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="skipped: root may read everything")
 def test_folder_that_may_not_be_read_stops_the_run(
-    root: Path, files: Files, landing_url: str
+    root: Path, files: Files, zone: Zone
 ) -> None:
     """Half a listing is no listing: what cannot be seen must not look deleted."""
     (root / "closed").mkdir(mode=0)
     with pytest.raises(SourceUnavailable, match="cannot be read"):
-        landing.land(files, landing_url)
+        landing.land(files, zone)
 
 
-def test_missing_root_is_unavailable_not_empty(files: Files, root: Path, landing_url: str) -> None:
+def test_missing_root_is_unavailable_not_empty(files: Files, root: Path, zone: Zone) -> None:
     """An unmounted folder must not look like one whose pages were all deleted."""
-    landing.land(files, landing_url)
+    landing.land(files, zone)
     root.rename(root.with_name("elsewhere"))
     with pytest.raises(SourceUnavailable, match="No such file"):
-        landing.land(files, landing_url)
+        landing.land(files, zone)
     root.with_name("elsewhere").rename(root)
-    assert landing.land(files, landing_url).listing is not None
+    assert landing.land(files, zone).listing is not None
 
 
 @pytest.mark.parametrize("bad", ["", "Handbook", "a__b", "a_", "1a", "a-b", "a" * 41, "a; drop"])
@@ -284,7 +284,7 @@ def s3() -> Iterator[dict[str, str]]:
     server.stop()
 
 
-def test_bucket_is_read_by_entity_tag(name: str, s3: dict[str, str], landing_url: str) -> None:
+def test_bucket_is_read_by_entity_tag(name: str, s3: dict[str, str], zone: Zone) -> None:
     """Objects land, an edit of the same size is found, and nothing is read twice."""
     store = fsspec.filesystem("s3", skip_instance_cache=True, **s3)
     store.mkdir(name)
@@ -294,47 +294,47 @@ def test_bucket_is_read_by_entity_tag(name: str, s3: dict[str, str], landing_url
     store.pipe(f"{name}/book/.hidden/x.md", b"no")
     store.pipe(f"{name}/bookshelf/x.md", b"another folder")
     files = Files(name=name, url=f"s3://{name}/book", storage_options=s3)
-    first = landing.land(files, landing_url)
-    seen = state(landing_url, files, first)
+    first = landing.land(files, zone)
+    seen = state(zone, files, first)
     assert (first.rows, seen.keys()) == (2, {"a b.md", "sub/empty.md"})
     assert seen["a b.md"].acl == EVERYONE
-    assert drafts_of(landing_url, files, ["a b.md"])["a b.md"].uri == f"s3://{name}/book/a b.md"
-    assert landing.land(files, landing_url).rows == 0
+    assert drafts_of(zone, files, ["a b.md"])["a b.md"].uri == f"s3://{name}/book/a b.md"
+    assert landing.land(files, zone).rows == 0
     store.pipe(f"{name}/book/a b.md", b"# A\n\ntwo")
     store.rm(f"{name}/book/sub/empty.md")
-    edited = landing.land(files, landing_url)
-    assert (edited.rows, set(state(landing_url, files, edited))) == (1, {"a b.md"})
+    edited = landing.land(files, zone)
+    assert (edited.rows, set(state(zone, files, edited))) == (1, {"a b.md"})
     store.rm(f"{name}/book/a b.md")
-    landing.land(files, landing_url)
+    landing.land(files, zone)
     store.pipe(f"{name}/book/a b.md", b"# A\n\ntwo")
-    assert landing.land(files, landing_url).rows == 1, "it returned with the tag it had before"
+    assert landing.land(files, zone).rows == 1, "it returned with the tag it had before"
 
 
 def test_bucket_that_does_not_answer_is_unavailable(
-    name: str, s3: dict[str, str], landing_url: str
+    name: str, s3: dict[str, str], zone: Zone
 ) -> None:
     """A missing bucket changes nothing, and says so in one line."""
     files = Files(name=name, url=f"s3://{name}-absent/book", storage_options=s3)
     with pytest.raises(SourceUnavailable) as caught:
-        landing.land(files, landing_url)
+        landing.land(files, zone)
     assert "\n" not in str(caught.value)
 
 
-def test_file_url_is_a_local_path(root: Path, name: str, landing_url: str) -> None:
+def test_file_url_is_a_local_path(root: Path, name: str, zone: Zone) -> None:
     """``file://`` is read with the care that local files get."""
     (root / "link.md").symlink_to(root / "a.md")
     files = Files(name=name, url=f"file://{root}")
-    load: Load = landing.land(files, landing_url)
-    assert state(landing_url, files, load)["link.md"].problems
+    load: Load = landing.land(files, zone)
+    assert state(zone, files, load)["link.md"].problems
 
 
 def test_all_rust_rfcs_convert_without_a_problem(
-    name: str, shared_data: Path, landing_url: str
+    name: str, shared_data: Path, zone: Zone
 ) -> None:
     """A real corpus lands whole, and a second run finds nothing to do."""
     files = Files(name=name, url=str(shared_data / "rust-rfcs" / "text"))
-    load = landing.land(files, landing_url)
-    seen = state(landing_url, files, load)
+    load = landing.land(files, zone)
+    seen = state(zone, files, load)
     assert len(seen) == 648
     assert not [key for key, each in seen.items() if each.problems or not each.text]
-    assert landing.land(files, landing_url).rows == 0
+    assert landing.land(files, zone).rows == 0

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from landed import BROKEN, Seen, state
 from sluice import landing
+from sluice.landing import Zone
 from sluice.model import Effect, Grant, Principal
 from sluice.sources import Files
 
@@ -147,7 +148,7 @@ def brute_force(root: Path) -> dict[str, Seen]:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_landed_is_what_brute_force_finds(landing_url: str, history: list[list[tuple]]) -> None:
+def test_landed_is_what_brute_force_finds(zone: Zone, history: list[list[tuple]]) -> None:
     """After each round of edits: the same pages, the same text, the same readers."""
     root = Path(tempfile.mkdtemp(prefix="sluice-history-"))
     try:
@@ -155,7 +156,7 @@ def test_landed_is_what_brute_force_finds(landing_url: str, history: list[list[t
         for round_of_edits in history:
             for act, *where in round_of_edits:
                 act(root, *where)
-            load = landing.land(files, landing_url)
-            assert state(landing_url, files, load) == brute_force(root)
+            load = landing.land(files, zone)
+            assert state(zone, files, load) == brute_force(root)
     finally:
         shutil.rmtree(root)

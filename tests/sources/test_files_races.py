@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from landed import state
 from sluice import landing
+from sluice.landing import Zone
 from sluice.errors import SourceUnavailable
 from sluice.model import PUBLIC, Column, Draft, Grant, LandedRow, Policy, Principal, Window
 from sluice.sources import Files
@@ -60,25 +61,25 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_rules_tightened_after_a_page_was_read_guard_it(
-    root: Path, name: str, landing_url: str
+    root: Path, name: str, zone: Zone
 ) -> None:
     """The new-enemy rule: whoever was shut out before the page was written does not see it."""
     rules = root / ".access.yaml"
     source = Meddled(Files(name=name, url=str(root)), lambda: rules.write_text(EVE_ONLY))
-    assert state(landing_url, source, landing.land(source, landing_url))["sub/page.md"].acl == EVE
+    assert state(zone, source, landing.land(source, zone))["sub/page.md"].acl == EVE
 
 
 def test_nearer_rules_that_appear_after_a_page_was_read_guard_it(
-    root: Path, name: str, landing_url: str
+    root: Path, name: str, zone: Zone
 ) -> None:
     """A file that did not exist when the folder was first listed is honoured too."""
     rules = root / "sub" / ".access.yaml"
     source = Meddled(Files(name=name, url=str(root)), lambda: rules.write_text(EVE_ONLY))
-    assert state(landing_url, source, landing.land(source, landing_url))["sub/page.md"].acl == EVE
+    assert state(zone, source, landing.land(source, zone))["sub/page.md"].acl == EVE
 
 
 def test_page_blacked_out_before_its_folder_was_opened_is_never_shown_as_it_was(
-    root: Path, name: str, landing_url: str
+    root: Path, name: str, zone: Zone
 ) -> None:
     """Old content under new rules: the run gives up, and the next one reads both again."""
     rules, page = root / ".access.yaml", root / "sub" / "page.md"
@@ -94,24 +95,24 @@ def test_page_blacked_out_before_its_folder_was_opened_is_never_shown_as_it_was(
 
     files = Files(name=name, url=str(root))
     with pytest.raises(SourceUnavailable, match="changed while the folder was being read"):
-        landing.land(Meddled(files, redact_and_open), landing_url)
-    seen = state(landing_url, files, landing.land(files, landing_url))
+        landing.land(Meddled(files, redact_and_open), zone)
+    seen = state(zone, files, landing.land(files, zone))
     assert (seen["sub/page.md"].text, seen["sub/page.md"].acl) == ("redacted", EVERYONE)
 
 
 def test_rules_that_change_over_an_unchanged_page_break_nothing(
-    root: Path, name: str, landing_url: str
+    root: Path, name: str, zone: Zone
 ) -> None:
     """Only a page that changed too makes the run give up."""
     rules = root / ".access.yaml"
     rules.write_text(EVE_ONLY)
     source = Meddled(Files(name=name, url=str(root)), lambda: rules.write_text(OPEN))
-    seen = state(landing_url, source, landing.land(source, landing_url))
+    seen = state(zone, source, landing.land(source, zone))
     assert seen["sub/page.md"].acl == EVERYONE
 
 
 def test_page_deleted_while_the_folder_is_read_is_not_listed(
-    root: Path, name: str, landing_url: str
+    root: Path, name: str, zone: Zone
 ) -> None:
     """A page that went before it could be read is gone, not an error."""
     pages = [root / f"p{number:04}.md" for number in range(1500)]
@@ -120,6 +121,6 @@ def test_page_deleted_while_the_folder_is_read_is_not_listed(
     source = Meddled(
         Files(name=name, url=str(root)), lambda: pages[-1].exists() and pages[-1].unlink()
     )
-    seen = state(landing_url, source, landing.land(source, landing_url))
+    seen = state(zone, source, landing.land(source, zone))
     assert len(seen) == 1500
     assert pages[-1].name not in seen

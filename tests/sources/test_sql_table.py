@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from landed import BROKEN, drafts_of, state
 from sluice import landing
 from sluice.catalog import connect
+from sluice.landing import Zone
 from sluice.errors import ConfigurationError, SchemaDrift, SourceError, SourceUnavailable
 from sluice.model import PUBLIC, Effect, Grant, Principal, Window
 from sluice.sources import SqlTable
@@ -79,22 +80,22 @@ def add(
     )
 
 
-def test_rows_become_pleasant_documents(run: Run, desk: SqlTable, landing_url: str) -> None:
+def test_rows_become_pleasant_documents(run: Run, desk: SqlTable, zone: Zone) -> None:
     """The first text column stands bare, the next under its name; the address is filled in."""
     add(run, 7, "It broke.", queue="a/b", answer="We mended it.")
-    landing.land(desk, landing_url)
-    draft = drafts_of(landing_url, desk, ["7"])["7"]
+    landing.land(desk, zone)
+    draft = drafts_of(zone, desk, ["7"])["7"]
     assert draft.text == "It broke.\n\n## Answer\n\nWe mended it."
     assert (draft.title, draft.uri) == ("T7", "https://desk.example/a%2Fb/7")
     assert draft.created_at is not None and draft.created_at == draft.updated_at
     assert draft.problems == ()
 
 
-def test_acl_query_gives_each_object_its_grants(run: Run, desk: SqlTable, landing_url: str) -> None:
+def test_acl_query_gives_each_object_its_grants(run: Run, desk: SqlTable, zone: Zone) -> None:
     """Allow, deny and expiry come from the query; without a row nothing is known."""
     for number, queue in enumerate(["open", "eng", "nobody", None]):
         add(run, number, queue=queue)
-    seen = state(landing_url, desk, landing.land(desk, landing_url))
+    seen = state(zone, desk, landing.land(desk, zone))
     assert seen["0"].acl == {Grant(PUBLIC)}
     assert seen["1"].acl == {
         Grant(ENG, Effect.ALLOW, datetime(2030, 1, 1, tzinfo=UTC)),
@@ -105,7 +106,7 @@ def test_acl_query_gives_each_object_its_grants(run: Run, desk: SqlTable, landin
 
 
 def test_acl_row_that_means_nothing_closes_its_object(
-    run: Run, desk: SqlTable, landing_url: str
+    run: Run, desk: SqlTable, zone: Zone
 ) -> None:
     """A bad principal or effect is an error for that object; the others stay open."""
     run(
@@ -115,61 +116,61 @@ def test_acl_row_that_means_nothing_closes_its_object(
     run("INSERT INTO {schema}.access VALUES ('odd', 'public', 'maybe')")
     for number, queue in enumerate(["open", "bad", "odd"]):
         add(run, number, queue=queue)
-    seen = state(landing_url, desk, landing.land(desk, landing_url))
+    seen = state(zone, desk, landing.land(desk, zone))
     assert (seen["0"].acl, seen["1"].acl, seen["2"].acl) == ({Grant(PUBLIC)}, BROKEN, BROKEN)
 
 
-def test_only_what_changed_lands_again(run: Run, desk: SqlTable, landing_url: str) -> None:
+def test_only_what_changed_lands_again(run: Run, desk: SqlTable, zone: Zone) -> None:
     """A quiet run lands nothing, an edit one row; an ACL change none at all."""
     for number in range(5):
         add(run, number)
-    assert landing.land(desk, landing_url).rows == 5
-    assert landing.land(desk, landing_url).rows == 0
+    assert landing.land(desk, zone).rows == 5
+    assert landing.land(desk, zone).rows == 0
     run("UPDATE {schema}.ticket SET body = 'edited', updated_at = now() WHERE id = 3")
-    edited = landing.land(desk, landing_url)
-    assert [row.key for row in landing.rows(landing_url, desk.name, [edited.load_id])] == ["3"]
+    edited = landing.land(desk, zone)
+    assert [row.key for row in landing.rows(zone, desk.name, [edited.load_id])] == ["3"]
     run("UPDATE {schema}.access SET principal = 'user:eve@x.com' WHERE queue = 'open'")
-    moved = landing.land(desk, landing_url)
+    moved = landing.land(desk, zone)
     assert moved.rows == 0
-    assert state(landing_url, desk, moved)["3"].acl == {Grant(EVE)}
+    assert state(zone, desk, moved)["3"].acl == {Grant(EVE)}
 
 
-def test_edit_in_the_same_instant_is_found(run: Run, desk: SqlTable, landing_url: str) -> None:
+def test_edit_in_the_same_instant_is_found(run: Run, desk: SqlTable, zone: Zone) -> None:
     """Two versions with one timestamp: the second is not taken for the first."""
     moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
     add(run, 1, updated_at=moment)
-    landing.land(desk, landing_url)
+    landing.land(desk, zone)
     run("UPDATE {schema}.ticket SET body = 'second thoughts' WHERE id = 1")
     add(run, 2, updated_at=moment)
-    seen = state(landing_url, desk, landing.land(desk, landing_url))
+    seen = state(zone, desk, landing.land(desk, zone))
     assert (seen["1"].text, seen["2"].text) == ("second thoughts", "hello")
 
 
-def test_edit_that_was_committed_late_is_found(run: Run, desk: SqlTable, landing_url: str) -> None:
+def test_edit_that_was_committed_late_is_found(run: Run, desk: SqlTable, zone: Zone) -> None:
     """A row whose time lies up to ``lag`` before the newest one seen is read again."""
     now = datetime.now(UTC)
     add(run, 1, updated_at=now - timedelta(minutes=4))
     add(run, 2, updated_at=now - timedelta(minutes=1))
-    landing.land(desk, landing_url)
+    landing.land(desk, zone)
     run(
         "UPDATE {schema}.ticket SET body = 'late', updated_at = :t WHERE id = 1",
         t=now - timedelta(minutes=3),
     )
-    assert state(landing_url, desk, landing.land(desk, landing_url))["1"].text == "late"
+    assert state(zone, desk, landing.land(desk, zone))["1"].text == "late"
 
 
-def test_row_inserted_with_an_old_time_is_found(run: Run, desk: SqlTable, landing_url: str) -> None:
+def test_row_inserted_with_an_old_time_is_found(run: Run, desk: SqlTable, zone: Zone) -> None:
     """An import of old tickets is listed but unknown, whatever the cursor says."""
     add(run, 1)
-    landing.land(desk, landing_url)
+    landing.land(desk, zone)
     add(run, 2, "from the archive", updated_at=datetime(2001, 1, 1, tzinfo=UTC))
-    load = landing.land(desk, landing_url)
+    load = landing.land(desk, zone)
     assert load.rows == 1
-    assert state(landing_url, desk, load)["2"].text == "from the archive"
+    assert state(zone, desk, load)["2"].text == "from the archive"
 
 
 def test_row_deleted_and_restored_unchanged_lands_again(
-    run: Run, desk: SqlTable, landing_url: str
+    run: Run, desk: SqlTable, zone: Zone
 ) -> None:
     """Restored from a backup with its old time: new again, since it was gone in between."""
     add(run, 1)
@@ -179,9 +180,9 @@ def test_row_deleted_and_restored_unchanged_lands_again(
         updated_at=datetime(2001, 1, 1, tzinfo=UTC),
         created_at=datetime(2001, 1, 1, tzinfo=UTC),
     )
-    landing.land(desk, landing_url)
+    landing.land(desk, zone)
     run("DELETE FROM {schema}.ticket WHERE id = 2")
-    gone = landing.land(desk, landing_url)
+    gone = landing.land(desk, zone)
     assert gone.listing is not None and set(gone.listing.acl_keys) == {"1"}
     add(
         run,
@@ -189,40 +190,40 @@ def test_row_deleted_and_restored_unchanged_lands_again(
         updated_at=datetime(2001, 1, 1, tzinfo=UTC),
         created_at=datetime(2001, 1, 1, tzinfo=UTC),
     )
-    assert landing.land(desk, landing_url).rows == 1
+    assert landing.land(desk, zone).rows == 1
 
 
 def test_row_dated_in_the_future_does_not_hide_later_edits(
-    run: Run, desk: SqlTable, landing_url: str
+    run: Run, desk: SqlTable, zone: Zone
 ) -> None:
     """One ticket dated 2099 must not move the cursor past everything else."""
     add(run, 1)
     add(run, 2, updated_at=datetime(2099, 1, 1, tzinfo=UTC))
-    landing.land(desk, landing_url)
+    landing.land(desk, zone)
     run("UPDATE {schema}.ticket SET body = 'edited', updated_at = now() WHERE id = 1")
-    assert state(landing_url, desk, landing.land(desk, landing_url))["1"].text == "edited"
+    assert state(zone, desk, landing.land(desk, zone))["1"].text == "edited"
 
 
 def test_window_reads_a_stretch_of_time_and_leaves_the_cursor(
-    run: Run, desk: SqlTable, landing_url: str
+    run: Run, desk: SqlTable, zone: Zone
 ) -> None:
-    """A backfill lands what changed inside it, lists nothing, and later runs go on as before."""
+    """A backfill lands what changed inside it, and later runs go on as before."""
     for day in range(1, 6):
         add(run, day, updated_at=datetime(2026, 1, day, tzinfo=UTC))
-    landing.land(desk, landing_url)
+    landing.land(desk, zone)
     run("UPDATE {schema}.ticket SET body = 'quiet edit' WHERE id IN (2, 3, 4)")
     window = Window(datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 4, tzinfo=UTC))
-    load = landing.land(desk, landing_url, window)
-    assert load.listing is None
-    assert [r.key for r in landing.rows(landing_url, desk.name, [load.load_id])] == ["2", "3"]
-    assert landing.land(desk, landing_url, window).rows == 0
-    assert landing.land(desk, landing_url).rows == 0
+    load = landing.land(desk, zone, window)
+    assert load.listing is not None and len(load.listing.acl_keys) == 5
+    assert [r.key for r in landing.rows(zone, desk.name, [load.load_id])] == ["2", "3"]
+    assert landing.land(desk, zone, window).rows == 0
+    assert landing.land(desk, zone).rows == 0
     add(run, 9, updated_at=datetime(2026, 2, 1, tzinfo=UTC))
-    assert landing.land(desk, landing_url).rows == 1
+    assert landing.land(desk, zone).rows == 1
 
 
 def test_without_a_cursor_the_whole_table_is_compared(
-    run: Run, desk: SqlTable, database: str, landing_url: str
+    run: Run, desk: SqlTable, database: str, zone: Zone
 ) -> None:
     """Edits are found by hash, even those that leave no time behind."""
     query = "SELECT 'ticket', 'account:desk:1'::text WHERE '100%' LIKE '100%'"
@@ -232,16 +233,16 @@ def test_without_a_cursor_the_whole_table_is_compared(
     )  # fmt: skip
     add(run, 1)
     add(run, 2)
-    assert landing.land(plain, landing_url).rows == 2
+    assert landing.land(plain, zone).rows == 2
     run("UPDATE {schema}.ticket SET body = 'edited' WHERE id = 2")
-    load = landing.land(plain, landing_url)
+    load = landing.land(plain, zone)
     assert load.rows == 1
-    assert {each.acl for each in state(landing_url, plain, load).values()} == {
+    assert {each.acl for each in state(zone, plain, load).values()} == {
         frozenset({Grant(Principal.parse("account:desk:1"))})
     }
 
 
-def test_odd_values_survive_as_json(run: Run, desk: SqlTable, landing_url: str) -> None:
+def test_odd_values_survive_as_json(run: Run, desk: SqlTable, zone: Zone) -> None:
     """Every type lands without breaking the run, times that Python cannot hold included."""
     run(
         """
@@ -254,8 +255,8 @@ def test_odd_values_survive_as_json(run: Run, desk: SqlTable, landing_url: str) 
             'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'NaN', '[1,5)', '10:20', '3 days')
         """.replace(":", "\\:")
     )
-    landing.land(desk, landing_url)
-    [row] = landing.rows_by_key(landing_url, desk.name, ["1"])
+    landing.land(desk, zone)
+    [row] = landing.rows_by_key(zone, desk.name, ["1"])
     wanted = {
         "subject": 'a\tb "q" \\N', "body": '\\.\nline, "two"', "created_at": "infinity",
         "d": "0044-03-15 BC", "n": "123456789.0123456789", "b": "/wA=", "j": {"k": [1, None]},
@@ -267,7 +268,7 @@ def test_odd_values_survive_as_json(run: Run, desk: SqlTable, landing_url: str) 
 
 
 def test_rows_without_a_usable_id_are_set_apart(
-    run: Run, database: str, name: str, landing_url: str
+    run: Run, database: str, name: str, zone: Zone
 ) -> None:
     """NULL, shared, blank and unprintable keys land once each, listed, with a reason and no id."""
     run("CREATE TABLE {schema}.loose (k text, who text, body text)")
@@ -278,27 +279,27 @@ def test_rows_without_a_usable_id_are_set_apart(
         name=name, url=database, schema=name, table="loose", key="k", title="body",
         text=("body",), acl_column="who",
     )  # fmt: skip
-    load = landing.land(loose, landing_url)
+    load = landing.land(loose, zone)
     assert load.listing is not None
-    drafts = drafts_of(landing_url, loose, list(load.listing.acl_keys))
+    drafts = drafts_of(zone, loose, list(load.listing.acl_keys))
     assert drafts.keys() == load.listing.acl_keys.keys()
     good = {key for key, each in drafts.items() if each.native_id and not each.problems}
     assert good == {"good"}
     assert drafts["twice"].problems == ("its id belongs to 2 rows",)
     assert load.listing.acl_keys["twice"] is None
     assert len(drafts) == 7, "two different rows without a key, and five others"
-    assert landing.land(loose, landing_url).rows == 0
+    assert landing.land(loose, zone).rows == 0
     run(
         "DELETE FROM {schema}.loose"
         " WHERE ctid = (SELECT min(ctid) FROM {schema}.loose WHERE k = 'twice')"
     )
-    mended = landing.land(loose, landing_url)
-    assert drafts_of(landing_url, loose, ["twice"])["twice"].problems == ()
+    mended = landing.land(loose, zone)
+    assert drafts_of(zone, loose, ["twice"])["twice"].problems == ()
     assert mended.listing is not None and mended.listing.acl_keys["twice"] is not None
 
 
 def test_column_that_is_no_key_is_refused(
-    run: Run, desk: SqlTable, database: str, landing_url: str
+    run: Run, desk: SqlTable, database: str, zone: Zone
 ) -> None:
     """Thousands of shared values mean a wrong column in the DAG file, not thousands of bad rows."""
     run(
@@ -310,7 +311,7 @@ def test_column_that_is_no_key_is_refused(
         title="subject", text=("body",), acl_column="queue",
     )  # fmt: skip
     with pytest.raises(SourceError, match="subject is no key"):
-        landing.land(wrong, landing_url)
+        landing.land(wrong, zone)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +320,7 @@ def test_column_that_is_no_key_is_refused(
      ("text[]", ["group:c:eng", "user:eve@x.com"]), ("jsonb", '["user:eve@x.com","group:c:eng"]')],
 )  # fmt: skip
 def test_column_of_principals_is_the_acl(
-    run: Run, database: str, name: str, landing_url: str, kind: str, value: Any
+    run: Run, database: str, name: str, zone: Zone, kind: str, value: Any
 ) -> None:
     """Arrays, JSON and comma-separated text mean the same, and equal lists share one ACL."""
     run(f"CREATE TABLE {{schema}}.page (id int PRIMARY KEY, body text, who {kind})")
@@ -330,8 +331,8 @@ def test_column_of_principals_is_the_acl(
         name=name, url=database, schema=name, table="page", key="id", title="body",
         text=("body",), acl_column="who",
     )  # fmt: skip
-    load = landing.land(page, landing_url)
-    seen = state(landing_url, page, load)
+    load = landing.land(page, zone)
+    seen = state(zone, page, load)
     assert seen["1"].acl == {Grant(EVE), Grant(ENG)}
     assert seen["2"].acl is None
     assert load.listing is not None
@@ -341,7 +342,7 @@ def test_column_of_principals_is_the_acl(
 
 @pytest.mark.parametrize("value", ["everyone", "public, nobody", "[1]", '["public"', '{"a": 1}'])
 def test_cell_that_lists_no_principals_is_unreadable(
-    run: Run, database: str, name: str, landing_url: str, value: str
+    run: Run, database: str, name: str, zone: Zone, value: str
 ) -> None:
     """A cell that cannot be understood closes its row; it never means everyone."""
     run("CREATE TABLE {schema}.page (id int PRIMARY KEY, body text, who text)")
@@ -350,26 +351,26 @@ def test_cell_that_lists_no_principals_is_unreadable(
         name=name, url=database, schema=name, table="page", key="id", title="body",
         text=("body",), acl_column="who",
     )  # fmt: skip
-    assert state(landing_url, page, landing.land(page, landing_url))["1"].acl == BROKEN
+    assert state(zone, page, landing.land(page, zone))["1"].acl == BROKEN
 
 
 @pytest.mark.parametrize("column", ["id", "updated_at", "queue"])
 def test_missing_column_that_is_needed_stops_the_run(
-    run: Run, desk: SqlTable, landing_url: str, column: str
+    run: Run, desk: SqlTable, zone: Zone, column: str
 ) -> None:
     """Key, cursor and ACL column: without one of them nothing is landed, and it says which."""
     add(run, 1)
     run(f"ALTER TABLE {{schema}}.ticket DROP {column} CASCADE")
     with pytest.raises(SchemaDrift, match=f"column {column} is gone"):
-        landing.land(desk, landing_url)
+        landing.land(desk, zone)
 
 
-def test_missing_text_and_title_columns_do_not(run: Run, desk: SqlTable, landing_url: str) -> None:
+def test_missing_text_and_title_columns_do_not(run: Run, desk: SqlTable, zone: Zone) -> None:
     """A text column that is gone reads as empty, a title is taken from the text."""
     add(run, 1, "First line.\nSecond.", answer="gone soon")
     run("ALTER TABLE {schema}.ticket DROP answer, DROP subject")
-    landing.land(desk, landing_url)
-    draft = drafts_of(landing_url, desk, ["1"])["1"]
+    landing.land(desk, zone)
+    draft = drafts_of(zone, desk, ["1"])["1"]
     assert (draft.title, draft.text) == ("First line.", "First line.\nSecond.")
     columns = desk.columns()
     assert columns is not None
@@ -379,42 +380,42 @@ def test_missing_text_and_title_columns_do_not(run: Run, desk: SqlTable, landing
 
 
 def test_retyped_cursor_reads_the_table_from_the_start(
-    run: Run, desk: SqlTable, landing_url: str
+    run: Run, desk: SqlTable, zone: Zone
 ) -> None:
     """A cursor of another type cannot be compared with the old one, and need not be."""
     add(run, 1)
-    landing.land(desk, landing_url)
+    landing.land(desk, zone)
     run("ALTER TABLE {schema}.ticket ALTER updated_at DROP DEFAULT")
     run(
         "ALTER TABLE {schema}.ticket ALTER updated_at"
         " TYPE bigint USING extract(epoch FROM updated_at)"
     )
     add(run, 2, updated_at=5)
-    seen = state(landing_url, desk, landing.land(desk, landing_url))
+    seen = state(zone, desk, landing.land(desk, zone))
     assert set(seen) == {"1", "2"}
     run(
         "ALTER TABLE {schema}.ticket ALTER updated_at TYPE timestamp USING to_timestamp(updated_at)"
     )
     run("UPDATE {schema}.ticket SET body = 'again' WHERE id = 2")
-    assert state(landing_url, desk, landing.land(desk, landing_url))["2"].text == "again"
+    assert state(zone, desk, landing.land(desk, zone))["2"].text == "again"
 
 
-def test_database_that_does_not_answer_is_unavailable(name: str, landing_url: str) -> None:
+def test_database_that_does_not_answer_is_unavailable(name: str, zone: Zone) -> None:
     """One line, no password, nothing landed."""
     table = SqlTable(
         name=name, url="postgresql://u:hunter2@127.0.0.1:9/x", table="t", key="k", title="t",
         text=("t",), acl_column="a",
     )  # fmt: skip
-    for read in (table.columns, lambda: landing.land(table, landing_url)):
+    for read in (table.columns, lambda: landing.land(table, zone)):
         with pytest.raises(SourceUnavailable) as caught:
             read()
         assert "\n" not in str(caught.value) and "hunter2" not in str(caught.value)
     assert "hunter2" not in repr(table)
-    assert landing.pending(landing_url, name, []) == []
+    assert landing.pending(zone, name, []) == []
 
 
 def test_url_may_live_in_the_environment(
-    monkeypatch: pytest.MonkeyPatch, run: Run, desk: SqlTable, database: str, landing_url: str
+    monkeypatch: pytest.MonkeyPatch, run: Run, desk: SqlTable, database: str, zone: Zone
 ) -> None:
     """An Airflow connection's variable works, in Airflow's own spelling of the scheme."""
     table = SqlTable(
@@ -425,7 +426,7 @@ def test_url_may_live_in_the_environment(
         table.columns()
     monkeypatch.setenv("AIRFLOW_CONN_DESK", database.replace("postgresql://", "postgres://"))
     add(run, 1)
-    assert landing.land(table, landing_url).rows == 1
+    assert landing.land(table, zone).rows == 1
 
 
 @pytest.mark.parametrize(
@@ -444,7 +445,7 @@ def test_incomplete_source_is_refused_where_it_is_written(wrong: dict[str, Any])
 
 
 def test_sqlite_rows_that_break_their_types_still_land(
-    tmp_path: Path, name: str, landing_url: str
+    tmp_path: Path, name: str, zone: Zone
 ) -> None:
     """SQLite keeps what it is given: junk in a date column, NUL in text, text in a blob."""
     path = tmp_path / "desk.db"
@@ -462,8 +463,8 @@ def test_sqlite_rows_that_break_their_types_still_land(
         name=name, url=f"sqlite:///{path}", table="note", key="id", title="body",
         text=("body", "raw"), cursor="at", acl_column="who",
     )  # fmt: skip
-    load = landing.land(note, landing_url)
-    drafts = drafts_of(landing_url, note, ["1", "2", "3"])
+    load = landing.land(note, zone)
+    drafts = drafts_of(zone, note, ["1", "2", "3"])
     assert load.rows == 3
     assert drafts["1"].text == "fine\n\n## Raw\n\nas text"
     assert drafts["1"].updated_at == datetime(2026, 1, 1, 10, tzinfo=UTC)
@@ -471,8 +472,8 @@ def test_sqlite_rows_that_break_their_types_still_land(
     with sqlite3.connect(path) as db:
         db.execute("UPDATE note SET body = 'edited', at = datetime('now') WHERE id = 1")
         db.execute("DELETE FROM note WHERE id = 2")
-    assert set(state(landing_url, note, landing.land(note, landing_url))) == {"1", "3"}
-    assert drafts_of(landing_url, note, ["1"])["1"].text.startswith("edited")
+    assert set(state(zone, note, landing.land(note, zone))) == {"1", "3"}
+    assert drafts_of(zone, note, ["1"])["1"].text.startswith("edited")
 
 
 ids = st.integers(0, 5)
@@ -494,7 +495,7 @@ changes = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_landed_is_what_the_table_says(
-    run: Run, desk: SqlTable, database: str, landing_url: str, history: list[list[tuple]]
+    run: Run, desk: SqlTable, database: str, zone: Zone, history: list[list[tuple]]
 ) -> None:
     """After each round of changes: the same rows, the same text, the same readers."""
     run("TRUNCATE {schema}.ticket")
@@ -507,7 +508,7 @@ def test_landed_is_what_the_table_says(
     for changes_of_round in history:
         for change in changes_of_round:
             _do(run, change)
-        seen = state(landing_url, source, landing.land(source, landing_url))
+        seen = state(zone, source, landing.land(source, zone))
         who = run("SELECT principal FROM {schema}.access WHERE queue = 'open'")[0][0]
         open_to = BROKEN if who == "junk" else frozenset({Grant(Principal.parse(who))})
         acls = {"open": open_to, "nobody": BROKEN, None: None}

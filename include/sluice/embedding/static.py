@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,10 @@ _SHA256 = {
     _TOKENIZER: "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68",
 }
 
+_WORD = re.compile(r" +[^ ]+(?: +\Z)?")
+_SPECIAL = re.compile("</?s>|<unk>|\u2581")  # what the tokenizer itself splits at or joins
+_LONG = 64  # characters of a word that is hardly seen twice
+
 
 class StaticEmbedder:
     """The mean of a text's token vectors, at unit length."""
@@ -39,6 +44,7 @@ class StaticEmbedder:
     def __init__(self, table: Vectors, tokenizer: Tokenizer):
         self._table = table
         self._tokenizer = tokenizer
+        self._word = functools.lru_cache(maxsize=1 << 16)(self._encode)
 
     @property
     def dimensions(self) -> int:
@@ -66,9 +72,20 @@ class StaticEmbedder:
         return rows
 
     def _tokens(self, text: str) -> list[int]:
+        """Encode word by word: no token of this vocabulary holds a space that is not at its start.
+
+        So the ids are those of the whole text, and a word that was seen before costs nothing.
+        """
         clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
-        ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
-        return ids
+        if _SPECIAL.search(clean) or not clean.strip(" "):
+            return list(self._encode(clean))
+        tokens: list[int] = []
+        for word in _WORD.findall(" " + clean):  # the tokenizer puts that space there too
+            tokens += self._word(word[1:]) if len(word) < _LONG else self._encode(word[1:])
+        return tokens
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 @functools.cache

@@ -65,9 +65,8 @@ _stemmer_lock = threading.Lock()  # a stemmer keeps the word it works on in itse
 
 def analyse(text: str) -> str:
     """Return the terms of ``text`` in reading order, joined by single spaces."""
-    return " ".join(
-        term for found in _COMPOUND.finditer(_fold(text)) for term in _terms(found.group())
-    )
+    found = (_terms_of(each) for each in _COMPOUND.findall(_fold(text)))
+    return " ".join(filter(None, found))
 
 
 def _fold(text: str) -> str:
@@ -76,6 +75,15 @@ def _fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     text = _ACCENTS.sub("", unicodedata.normalize("NFKD", _INVISIBLE.sub("", text)))
     return _THOUSANDS.sub("", unicodedata.normalize("NFC", text))
+
+
+def _terms_of(compound: str) -> str:
+    return _remembered(compound) if len(compound) <= _LONGEST else " ".join(_terms(compound))
+
+
+@functools.lru_cache(maxsize=1 << 16)  # by short compounds only: a path may be of any length
+def _remembered(compound: str) -> str:
+    return " ".join(_terms(compound))
 
 
 def _terms(compound: str) -> Iterator[str]:

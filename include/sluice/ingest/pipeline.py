@@ -11,6 +11,7 @@ from pathlib import Path
 from sluice.catalog import Catalog, runs
 from sluice.embedding import open_embedder
 from sluice.errors import AlreadyRunning, LoadHeld, SluiceError
+from sluice.landing import Zone
 from sluice.model import Policy
 from sluice.ports import Embedder, Index
 from sluice.settings import Settings
@@ -29,7 +30,7 @@ class Pipeline:
         self.settings = settings
         self.batch = batch
         self.catalog = Catalog(settings.require("catalog_url"), settings.tenant)
-        self.landing_url = settings.require("landing_url")
+        self.zone = Zone(settings.require("landing_url"), settings.tenant)
 
     @cached_property
     def embedder(self) -> Embedder:

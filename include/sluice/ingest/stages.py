@@ -17,6 +17,19 @@ from sluice.model import Document, Grant, LandedRow, Listing, RunSummary, Window
 from sluice.ports import Source
 
 
+STAGES = (  # in the order they happen; JSON keeps none
+    "extract",
+    "narrow",
+    "validate",
+    "plan",
+    "chunk",
+    "embed",
+    "index",
+    "flip",
+    "collect",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validated:
     """What validation found: how many rows were judged and rejected, and the page that shows it."""
@@ -66,7 +79,7 @@ def extract(
     with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
         with progress.stage("extract"):
             _record_drift(pipeline, source, run_id)
-            load = landing.land(source, pipeline.landing_url, window)
+            load = landing.land(source, pipeline.zone, window)
         with pipeline.catalog.begin() as connection:
             runs.note(connection, run_id, {"stages": progress.seconds})
     return load.load_id
@@ -186,26 +199,26 @@ def _left_to_do(pipeline: Pipeline, source: Source) -> _Work | None:
     elsewhere: a mended suite, a mended ACL) or when its document is listed but not live (deleted
     and restored without a change, which no cursor shows).
     """
-    name, url = source.name, pipeline.landing_url
+    name, zone = source.name, pipeline.zone
     with pipeline.catalog.begin() as connection:
         published = runs.loads(connection, name, ["published"])
         validated = runs.loads(connection, name, ["validated"])
         rejected = quarantine.keys(connection, name)
         known = documents.known(connection, name)
-    pending = landing.pending(url, name, published)
+    pending = landing.pending(zone, name, published)
     if not pending:
         return None
-    listing = landing.listing(url, name, pending[-1])
+    listing = landing.listing(zone, name, pending[-1])
     if listing is None:
         raise SourceUnavailable(
             "its newest load holds no complete listing",
             subject=name,
             cure="Run its DAG from the beginning",
         )
-    rows = {row.key: row for row in landing.rows(url, name, pending)}
+    rows = {row.key: row for row in landing.rows(zone, name, pending)}
     live = {each.native_id for each in known.values()}
     again = (rejected | (listing.acl_keys.keys() - live)) - rows.keys()
-    rows |= {row.key: row for row in landing.rows_by_key(url, name, again)}
+    rows |= {row.key: row for row in landing.rows_by_key(zone, name, again)}
     return _Work(
         load_ids=tuple(pending),
         validated=pending[-1] in validated,
@@ -323,6 +336,7 @@ def _finish(
         noted = runs.summary(connection, run_id)
         runs.finish(connection, run_id, "succeeded")
     noted["load_ids"] = tuple(noted["load_ids"])
+    noted["stages"] = {each: noted["stages"][each] for each in STAGES if each in noted["stages"]}
     return RunSummary(source=source.name, run_id=run_id, **noted)
 
 

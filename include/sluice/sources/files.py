@@ -58,7 +58,7 @@ class Files:
 
     def resources(self, window: Window | None) -> Sequence[Any]:
         """Return the dlt resources of one reading: see ``sluice.sources.reading``."""
-        return four(_Reading(self, window), listed=window is None)
+        return four(_Reading(self, window))
 
     def draft(self, row: LandedRow) -> Draft:
         """Map a landed file; its problems were seen when it was read."""

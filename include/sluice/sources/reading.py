@@ -4,7 +4,7 @@
 rows       row_key, record (JSON), content_hash            merged by row_key
 listing    row_key, acl_key (null: the source gave none)   replaced
 acls       acl_key, grants (JSON), error                   replaced
-marks      listed, rows, listing, acls, observed_at        appended, one row a load
+marks      rows, listing, acls, observed_at                appended, one row a load
 =========  ==========================================================================
 
 They are extracted strictly in this order, so that an ACL is never read before the content it
@@ -73,12 +73,11 @@ class _Tally:
     acls: int | None = None
 
 
-def four(reading: Reading, *, listed: bool, cursor: Any = None) -> list[Any]:
-    """Return the dlt resources of ``reading``: all four, or rows and marks where not ``listed``.
+def four(reading: Reading, *, cursor: Any = None) -> list[Any]:
+    """Return the four dlt resources of ``reading``.
 
     Args:
         reading: what is read.
-        listed: False for a backfill, which lists nothing and so deletes nothing.
         cursor: a ``dlt.sources.incremental``, where the source has a cursor.
     """
     import pyarrow as pa
@@ -105,24 +104,22 @@ def four(reading: Reading, *, listed: bool, cursor: Any = None) -> list[Any]:
         yield _table(_ACLS, lines)
 
     def marks() -> Iterator[pa.Table]:
-        _expect(tally.acls if listed else tally.rows)
+        _expect(tally.acls)
         yield pa.table(
             {
-                "listed": [listed],
                 "rows": [tally.rows],
-                "listing": [tally.listing or 0],
-                "acls": [tally.acls or 0],
+                "listing": [tally.listing],
+                "acls": [tally.acls],
                 "observed_at": [reading.observed_at],
             }
         )
 
-    made = [_resource(rows, "rows", _hints(_ROWS), primary_key="row_key", write_disposition=_MERGE)]
-    if listed:
-        hints = _hints(_LISTING, "acl_key")
-        made.append(_resource(listing, "listing", hints, write_disposition="replace"))
-        hints = _hints(_ACLS, "error")
-        made.append(_resource(acls, "acls", hints, write_disposition="replace"))
-    return [*made, _resource(marks, "marks", None, write_disposition="append")]
+    return [
+        _resource(rows, "rows", _hints(_ROWS), primary_key="row_key", write_disposition=_MERGE),
+        _resource(listing, "listing", _hints(_LISTING, "acl_key"), write_disposition="replace"),
+        _resource(acls, "acls", _hints(_ACLS, "error"), write_disposition="replace"),
+        _resource(marks, "marks", None, write_disposition="append"),
+    ]
 
 
 def landed(part: str) -> dict[str, str | None]:

@@ -57,12 +57,11 @@ class SqlReading:
                 if found.key not in seen:
                     seen.add(found.key)
                     yield found
-            if self._window is not None:
-                return
             if connection.dialect.name not in SNAPSHOT | {"sqlite"}:
                 self.observed_at = datetime.now(UTC)
             self._list(connection, table, shared)
-            yield from self._late(connection, table, seen)
+            if self._window is None:
+                yield from self._late(connection, table, seen)
             self._acls = self._read_acls(connection)
 
     def listing(self) -> Mapping[str, str | None]:

@@ -109,7 +109,7 @@ class SqlTable:
         from sluice.sources.sql_reading import SqlReading, incremental
 
         cursor = incremental() if window is None and self.cursor else None
-        return four(SqlReading(self, window), listed=window is None, cursor=cursor)
+        return four(SqlReading(self, window), cursor=cursor)
 
     def draft(self, row: LandedRow) -> Draft:
         """Map a landed row; what is wrong with it goes into ``problems``."""
