@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -326,6 +327,19 @@ def test_no_other_site_may_read_an_answer(site: Site) -> None:
         headers={"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"},
     )
     refused(preflight, 405, "method_not_allowed")
+
+
+def test_many_agents_are_answered_at_once(site: Site) -> None:
+    """More requests at once than there are threads or connections: each gets its own answer."""
+
+    def ask(number: int) -> tuple[int, set[str]]:
+        person = str(ADA if number % 2 else BEN)
+        response = search(site, **{"as": person, "query": "kettle tea"})
+        hits = response.json().get("hits", [])
+        return response.status_code, {hit["reason"]["principal"] for hit in hits} - {person}
+
+    with ThreadPoolExecutor(60) as agents:
+        assert set(map(str, agents.map(ask, range(120)))) == {"(200, set())"}
 
 
 def test_an_unwritable_audit_is_a_503(site: Site, database: str) -> None:
