@@ -91,7 +91,11 @@ class PermittedDocument:
 
 
 class Access:
-    """Answers who may read what, from the catalog, anew each time."""
+    """Answers who may read what, from the catalog, anew each time.
+
+    Every method refuses with InvalidPrincipal who is not a person, with NotPermitted a person for
+    whom the caller may not act, and with TooStale while the directory of people is out of date.
+    """
 
     def __init__(self, catalog: Catalog, cap: int):
         """``cap`` is the most permission objects that a search is filtered by."""
@@ -102,10 +106,8 @@ class Access:
         """Return what ``person`` may read now, for ``caller`` to search in.
 
         Raises:
-            InvalidPrincipal: ``person`` is not a person.
-            NotPermitted: ``caller`` may not act for the person.
             ScopeTooLarge: more permission objects than a search can be filtered by.
-            TooStale: the permissions are older than ``freshness`` or the policy allows.
+            TooStale: the permissions are older than ``freshness`` demands.
         """
         with self._catalog.begin("REPEATABLE READ") as connection:
             principals, acl_version = _standing(connection, caller, person)
@@ -127,11 +129,7 @@ class Access:
         *,
         explain: bool = False,
     ) -> Gated:
-        """Return those of ``candidates`` that are live and that ``person`` may read now.
-
-        Raises:
-            InvalidPrincipal, NotPermitted, TooStale: as :meth:`scope` does.
-        """
+        """Return those of ``candidates`` that are live and that ``person`` may read now."""
         with self._catalog.begin("REPEATABLE READ") as connection:
             principals, acl_version = _standing(connection, caller, person)
             live = scopes.documents(connection, {each.document_id for each in candidates})
@@ -161,7 +159,6 @@ class Access:
 
         Raises:
             NotFound: it is absent, deleted or forbidden. Which of these cannot be told.
-            InvalidPrincipal, NotPermitted, TooStale: as :meth:`scope` does.
         """
         with self._catalog.begin("REPEATABLE READ") as connection:
             principals, acl_version = _standing(connection, caller, person)
