@@ -90,7 +90,7 @@ documents = st.lists(blocks, min_size=1, max_size=14).map("".join)
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    title=st.one_of(lines, st.just("")), text=documents, window=st.sampled_from([24, 60, 254, 512])
+    title=st.one_of(lines, st.just("")), text=documents, window=st.sampled_from([40, 60, 254, 512])
 )
 def test_any_document_is_divided_without_loss(title: str, text: str, window: int) -> None:
     """Every word is kept in order, no chunk exceeds the window, the same text gives the same."""
@@ -119,9 +119,7 @@ def test_a_short_document_is_one_chunk() -> None:
 def test_a_long_section_carries_the_titles_above_it() -> None:
     """A chunk is understood alone."""
     body = "A sentence about parental leave and its many conditions. " * 40
-    text = (
-        f"# Leave\n\n## Parental **leave**\n\n### In `Norway`\n\n{body}\n\n## Sick leave\n{body}"
-    )
+    text = f"# Leave\n\n## Parental **leave**\n\n### In `Norway`\n\n{body}\n\n## Sick leave\n{body}"
     chunks = chunk("Handbook", text, EMBEDDER)
     paths = list(dict.fromkeys(each.path for each in chunks))
     assert paths == [
@@ -222,6 +220,35 @@ def test_endless_titles_are_shortened_in_the_path_and_kept_in_the_text() -> None
     _assert_sound(long, text, chunks, EMBEDDER.window)
     _assert_whole(long, chunks)
     assert all(EMBEDDER.count_tokens(" > ".join(each.path)) <= 75 for each in chunks)
+
+
+def test_a_path_that_is_too_long_loses_its_middle_first() -> None:
+    """The document's title and the nearest heading say most."""
+    text = "".join(f"{'#' * level} {'many ' * 20}{level}\n\n" for level in range(1, 5))
+    (*_, last) = chunk("Guide", text + "##### Nearest\n\n" + "Body text. " * 200, EMBEDDER)
+    assert last.path == ("Guide", *(f"{'many ' * 20}{level}" for level in (2, 3, 4)), "Nearest")
+
+
+class Crowded(Narrow):
+    """An embedder for which two texts together are more than the sum of both."""
+
+    def count_tokens(self, text: str) -> int:
+        """More than proportional to the length."""
+        return int(len(text) ** 1.3 / 4)
+
+
+@given(documents)
+def test_the_window_holds_though_sizes_do_not_add_up(text: str) -> None:
+    """The last word has the count of the whole chunk."""
+    crowded = Crowded(120)
+    chunks = chunk("Title", text, crowded)
+    assert all(crowded.count_tokens(each.searched) <= 120 for each in chunks)
+
+
+def test_what_no_store_takes_is_replaced() -> None:
+    """NUL and lone surrogates become the replacement mark, in text and title."""
+    (only,) = chunk("a\0b\ud800", "c\0d\udfff\r\ne", EMBEDDER)
+    assert (only.path, only.text) == (("a\ufffdb\ufffd",), "c\ufffdd\ufffd\ne")
 
 
 HOSTILE = {

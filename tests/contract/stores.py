@@ -136,8 +136,9 @@ def write(store: Store, generations: Sequence[int], size: int, document: str = "
 
 
 def write_on(store: Store, first: int, size: int) -> None:
-    """Write generation after generation until killed."""
+    """Write generation after generation, with a fold after each, until killed."""
     index = store.open()
     while True:
         index.upsert(generation_of(first, size))
         first += 1
+        index.optimize()

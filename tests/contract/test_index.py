@@ -219,6 +219,30 @@ def test_terms_are_never_query_syntax(store: Store) -> None:
     assert keys(index.search_terms("Alpha ALPHA alphas", {1}, 10)) == []
 
 
+def test_terms_are_matched_letter_by_letter(store: Store) -> None:
+    """The analysis is ours: the store stems, folds, stops and drops nothing."""
+    terms = [
+        "the",
+        "it",
+        "run",
+        "runs",
+        "running",
+        "RUNS",
+        "uber",
+        "über",
+        "x" * 64,
+        "10.1",
+        "日本",
+    ]
+    index = store.made()
+    index.upsert([row(term, number, terms=term) for number, term in enumerate(terms, start=1)])
+    for fold in (False, True):
+        if fold:
+            index.optimize()
+        for term in terms:
+            assert [c.document_id for c in index.search_terms(term, {1}, 20)] == [term]
+
+
 def test_a_question_of_thousands_of_terms_is_answered(store: Store) -> None:
     """Length and repetition cost time, not answers."""
     index = store.made()

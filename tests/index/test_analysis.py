@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluice.index.analysis import analyse
+from sluice.index.analysis import _stem, analyse
 
 
 def _meets(question: str, text: str) -> bool:
@@ -135,10 +136,19 @@ def test_a_megabyte_of_anything_takes_a_moment(text: str) -> None:
 
 def test_threads_do_not_disturb_each_other() -> None:
     """The stemmer keeps state; questions are analysed in many threads at once."""
-    words = [f"{stem}{end}" for stem in ("relat", "nation", "organiz") for end in ("ional", "ing")]
+    stems, ends = ("relat", "nation", "organ", "hope"), ("ionally", "izing", "fulness", "ization")
     texts = [
-        " ".join(f"{word}{chr(97 + i % 26) * (i // 26)}" for word in words) for i in range(200)
+        " ".join(
+            f"{chr(97 + i % 26)}{chr(97 + i // 26)}{stem}{end}" for stem in stems for end in ends
+        )
+        for i in range(400)
     ]
-    alone = [analyse(text) for text in texts]
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(analyse, texts * 3)) == alone * 3
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(analyse, texts))
+    finally:
+        sys.setswitchinterval(interval)
+    _stem.cache_clear()
+    assert together == [analyse(text) for text in texts]

@@ -32,6 +32,29 @@ def test_scores_are_those_of_the_paper() -> None:
     assert _names(fuse(_list("ab"), _list("bc"), 0.3)) == expected == "bac"
 
 
+@given(
+    st.permutations(range(80)),
+    st.permutations(range(80)),
+    st.integers(0, 80),
+    st.floats(0.05, 0.95),
+)
+def test_any_two_lists_are_ranked_by_the_formula(
+    keyword: list[int], dense: list[int], kept: int, weight: float
+) -> None:
+    """As computed here in the plainest way."""
+    keyword = keyword[:kept]
+    scores = {
+        name: weight / (61 + dense.index(name))
+        + ((1 - weight) / (61 + keyword.index(name)) if name in keyword else 0)
+        for name in range(80)
+    }
+    fused = fuse(
+        [_candidate(f"{n:02}") for n in keyword], [_candidate(f"{n:02}") for n in dense], weight
+    )
+    found = [scores[int(each.document_id)] for each in fused]
+    assert found == pytest.approx(sorted(scores.values(), reverse=True), rel=1e-9)
+
+
 @pytest.mark.parametrize(("weight", "expected"), [(0.0, "abc"), (1.0, "xyz")])
 def test_a_list_without_weight_adds_nothing(weight: float, expected: str) -> None:
     """With all the weight on one list its order stands, and nothing of the other appears."""

@@ -11,9 +11,10 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
-from contract.stores import DIMENSIONS, SPAWN, Store, generation_of, keys, row, unit
+from contract.stores import DIMENSIONS, SPAWN, Store, generation_of, row, unit
+from lancedb.index import IvfSq
 from sluice.errors import IndexUnavailable
-from sluice.index.lance import ANN_ROWS, LanceIndex
+from sluice.index.lance import ANN_ROWS, SEGMENTS, LanceIndex
 from sluice.index.lock import exclusive
 
 
@@ -145,6 +146,11 @@ def test_a_writer_gives_up_when_another_one_never_ends(store: Store) -> None:
     assert impatient.count([1]) == {1: 1}
 
 
+def _vector_segments(store: Store) -> int:
+    found = [each for each in _table(store).list_indices() if "vector" in each.columns]
+    return sum(each.num_segments or 1 for each in found)
+
+
 def test_the_vector_index_is_built_by_optimize_alone_and_only_for_many_rows(store: Store) -> None:
     """Below the threshold, and before the first fold, every search is brute force."""
     index = store.made()
@@ -152,13 +158,36 @@ def test_the_vector_index_is_built_by_optimize_alone_and_only_for_many_rows(stor
     rows = [row(f"d{i}", 1 + i % 2, 0, vector=vector) for i, vector in enumerate(vectors)]
     index.upsert(rows[:-1])
     index.optimize()
-    assert "vector" not in {c for found in _table(store).list_indices() for c in found.columns}
+    assert _vector_segments(store) == 0
     index.upsert(rows[-1:])
-    assert "vector" not in {c for found in _table(store).list_indices() for c in found.columns}
+    assert _vector_segments(store) == 0
     index.optimize()
-    assert "vector" in {c for found in _table(store).list_indices() for c in found.columns}
-    index.optimize()
+    assert _vector_segments(store) == 1
     nearest = np.argsort(-(vectors @ vectors[7]), kind="stable")[:5]
-    assert [k[0] for k in keys(index.search_vector(vectors[7], {1}, 5))] == [
-        f"d{i}" for i in nearest
-    ]
+    found = index.search_vector(vectors[7], {1}, 5)
+    assert [each.document_id for each in found] == [f"d{i}" for i in nearest]
+
+
+def test_many_folds_do_not_crumble_the_vector_index(store: Store) -> None:
+    """Each fold adds a piece to it; it is built anew before they are many."""
+    index = store.made()
+    index.upsert([row(f"d{i}", 1, vector=v) for i, v in enumerate(unit(ANN_ROWS, 3))])
+    index.optimize()
+    for number in range(2, SEGMENTS + 4):
+        index.upsert([row(f"new{number}", number, vector=v) for v in unit(1, number)])
+        index.optimize()
+        assert 1 <= _vector_segments(store) <= SEGMENTS
+    asked = unit(1, number)[0]
+    assert index.search_vector(asked, {1}, 1)[0].document_id == f"new{number}"
+
+
+def test_no_partition_of_the_vector_index_is_left_out(store: Store) -> None:
+    """With far more partitions than the store probes by default, a narrow scope loses nothing."""
+    index = store.made()
+    vectors = unit(4_000, 4)
+    index.upsert([row(f"d{i}", 1, 0, i % 50, vector=vector) for i, vector in enumerate(vectors)])
+    _table(store).create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=128))
+    for asked in unit(10, 5):
+        nearest = [i for i in np.argsort(-(vectors @ asked), kind="stable") if i % 50 == 7][:10]
+        found = index.search_vector(asked, {7}, 10)
+        assert [each.document_id for each in found] == [f"d{i}" for i in nearest]

@@ -24,6 +24,7 @@ _STRETCH = 1.5  # times the target: what fits is not divided, so no chunk is a m
 _LONGEST_TITLE = 200  # characters of one title in a path
 
 Path = tuple[str, ...]
+Trail = tuple[Section, ...]  # a section and those around it, the outermost first
 
 
 def chunk(title: str, text: str, embedder: Embedder, target: int = TARGET) -> list[Chunk]:
@@ -52,42 +53,54 @@ def chunk(title: str, text: str, embedder: Embedder, target: int = TARGET) -> li
 
 
 class _Layout:
+    """Lays one document out; it remembers which headings the reader has seen."""
+
     def __init__(self, embedder: Embedder, target: int):
         self._count = embedder.count_tokens
         self._window = embedder.window
         self._room = Room(target, min(int(target * _STRETCH), embedder.window))
+        self._told: set[int] = set()  # ids of sections
 
-    def lay(self, section: Section, above: Path) -> Iterator[tuple[Path, str]]:
+    def lay(self, section: Section, above: Trail) -> Iterator[tuple[Path, str]]:
         """Yield the path and the source of each chunk of ``section``."""
-        titles = (*above, section.title) if section.title else above
-        path = self._shortened(titles)
+        trail = (*above, section)
+        path, _ = self._path(trail)
         room = self._room.less(self._count(" > ".join(path) + "\n"))
-        legible = path[-1:] == titles[-1:]  # else the text must say the title
-        if section.size <= room.limit and section.body.strip():
-            yield path, section.body if legible else section.source
+        body = section.body
+        if section.size <= room.limit and body.strip():
+            yield self._chunk(trail, body)
             return
-        own = [] if legible and section.body.strip() else divide(section.heading, room, self._count)
-        own += [piece for block in section.blocks for piece in divide(block, room, self._count)]
+        blocks = section.blocks if body.strip() else [section.heading]
+        own = [piece for block in blocks for piece in divide(block, room, self._count)]
         *full, last = list(pack(own, room)) or [[]]
-        yield from ((path, "".join(piece.text for piece in group)) for group in full)
+        yield from (self._chunk(trail, "".join(piece.text for piece in group)) for group in full)
 
         text, size = "".join(piece.text for piece in last), sum(piece.size for piece in last)
         joined: list[Section] = []
         for child in section.children:
             if (text or joined) and size + child.size > room.aim:
-                yield from self._joined(path, titles, text, joined)
+                yield from self._joined(trail, text, joined)
                 text, size, joined = "", 0, []
             joined.append(child)
             size += child.size
-        yield from self._joined(path, titles, text, joined)
+        yield from self._joined(trail, text, joined)
 
     def _joined(
-        self, path: Path, titles: Path, text: str, sections: list[Section]
+        self, trail: Trail, text: str, sections: list[Section]
     ) -> Iterator[tuple[Path, str]]:
         if not text and len(sections) == 1:
-            yield from self.lay(sections[0], titles)
+            yield from self.lay(sections[0], trail)
         elif text or sections:
-            yield path, text + "".join(section.source for section in sections)
+            yield self._chunk(trail, text + "".join(section.source for section in sections))
+
+    def _chunk(self, trail: Trail, text: str) -> tuple[Path, str]:
+        """The text under its path, after the headings that no path has shown in full so far."""
+        path, shown = self._path(trail)
+        untold = [each for each in trail if id(each) not in self._told]
+        self._told.update(map(id, trail))
+        while untold and id(untold[0]) in shown:
+            del untold[0]  # what follows a heading that the text must say is said after it
+        return path, "".join(each.heading.text for each in untold) + text
 
     def fit(self, path: Path, source: str) -> Iterator[str]:
         """Yield ``source``, in as many parts as the window demands: sizes add up only roughly."""
@@ -96,21 +109,29 @@ class _Layout:
         if self._count(whole) <= self._window or len(text) < 2:
             yield text
             return
-        for part in cut(text, max(1, self._count(text) // 2), self._count):
+        room = self._window - self._count(" > ".join(path) + "\n")
+        room = max(1, min(room, self._count(text) // 2))  # each part is smaller, so this ends
+        for part in cut(text, room, self._count):
             yield from self.fit(path, part)
 
-    def _shortened(self, titles: Path) -> Path:
-        """The path in at most a quarter of the target: middle titles go first, then letters."""
-        path = tuple(_abridged(title, _LONGEST_TITLE) for title in titles)
-        while self._count(" > ".join(path)) > self._room.aim // 4:
-            if len(path) > 2:
-                path = path[:1] + path[2:]
+    def _path(self, trail: Trail) -> tuple[Path, set[int]]:
+        """The titles, in a quarter of the room, and the ids of the sections shown in full by it.
+
+        Middle titles go first, then letters.
+        """
+        titled = [section for section in trail if section.title]
+        kept = [(_abridged(section.title, _LONGEST_TITLE), section) for section in titled]
+        while self._count(" > ".join(title for title, _ in kept)) > self._room.aim // 4:
+            if len(kept) > 2:
+                del kept[1]
                 continue
-            longest = max(path, key=len)
-            if len(longest) < 4:
+            longest = max(len(title) for title, _ in kept)
+            if longest < 4:
                 break
-            path = tuple(_abridged(t, len(longest) // 2) if t == longest else t for t in path)
-        return path
+            kept = [(_abridged(title, max(3, longest // 2)), each) for title, each in kept]
+        shown = {id(section) for section in trail if not section.title}
+        shown |= {id(section) for title, section in kept if title == section.title}
+        return tuple(title for title, _ in kept), shown
 
 
 def _abridged(title: str, longest: int) -> str:

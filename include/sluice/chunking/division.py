@@ -11,6 +11,7 @@ from sluice.chunking.markdown import Block, Count, Kind
 
 # After the mark and the space that end a sentence, or the mark alone where no space follows.
 _SENTENCE = re.compile(r"""(?<=[.!?…؟।]\s)|(?<=[.!?…]["')\]”’]\s)|(?<=[。！？])""")
+_UP_TO_A_MARK = re.compile(r".+\W", re.DOTALL)
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -68,7 +69,7 @@ def pack(pieces: Sequence[Piece], room: Room) -> Iterator[list[Piece]]:
 
 
 def cut(text: str, room: int, count: Count) -> Iterator[str]:
-    """Cut ``text`` into strings of at most ``room`` tokens, at line ends or spaces if any is near.
+    """Cut ``text`` into strings of at most ``room`` tokens, between words if they allow it.
 
     One character is never cut, whatever it costs.
     """
@@ -76,17 +77,24 @@ def cut(text: str, room: int, count: Count) -> Iterator[str]:
     if size <= room or len(text) < 2:
         yield text
         return
-    step = math.ceil(len(text) / math.ceil(size / room))
-    step = min(step, len(text) - 1)
+    step = min(math.ceil(len(text) / math.ceil(size / room)), len(text) - 1)
     start = 0
     while start < len(text):
-        stop = start + step
-        if stop < len(text):
-            half = start + step // 2
-            ends = (text.rfind("\n", half, stop), text.rfind(" ", half, stop))
-            stop = max(ends) + 1 or text.rfind(" ", start, half) + 1 or stop
+        stop = _word_end(text, start, start + step)
         yield from cut(text[start:stop], room, count)
         start = stop
+
+
+def _word_end(text: str, start: int, stop: int) -> int:
+    """Where to cut between ``start`` and ``stop``: the later the better, but not within a word."""
+    if stop >= len(text):
+        return len(text)
+    half = (start + stop) // 2
+    space = max(text.rfind("\n", half, stop), text.rfind(" ", half, stop))
+    if space > start:
+        return space + 1
+    mark = _UP_TO_A_MARK.match(text, start, stop)
+    return mark.end() if mark else stop
 
 
 def _pieces(fragments: Iterable[str], room: Room, count: Count) -> list[Piece]:

@@ -39,6 +39,7 @@ from sluice.ports import Vectors
 BM25_K1, BM25_B = 1.2, 0.75  # Lance's own constants; a store that can be told gets these
 ANN_ROWS = 20_000  # below it brute force over everything takes 15 ms or less
 RERANKED = 256  # rows ranked again by full vectors; at least three times those fetched
+SEGMENTS = 8  # every fold adds one to the vector index and slows it; more, and it is built anew
 QUERY_TERMS = 512  # the most terms of one question; the rest of a longer one is left out
 KEEP_FILES = timedelta(minutes=10)  # readers may still be on a version this old
 _TIES = 16  # fetched beyond the limit, so that ties at the cut are broken by us
@@ -105,7 +106,7 @@ class LanceIndex:
             if any(self._count(table, {chunk.generation for chunk in chunks}).values()):
                 merge = table.merge_insert("id")
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(fresh)
-            else:  # ten times cheaper, and as safe: nobody else writes now
+            else:  # four times cheaper, and as safe: nobody else writes now
                 table.add(fresh)
 
     def search_terms(self, terms: str, scope: Collection[int], limit: int) -> list[Candidate]:
@@ -164,8 +165,10 @@ class LanceIndex:
         with self._writing():
             table = self._table()
             table.optimize(cleanup_older_than=KEEP_FILES)
-            if "vector" not in _indexed(table) and table.count_rows() >= ANN_ROWS:
-                table.create_index("vector", config=IvfSq(distance_type="cosine"))
+            indexes = [each for each in table.list_indices() if "vector" in each.columns]
+            pieces = sum(each.num_segments or 1 for each in indexes)
+            if pieces > SEGMENTS or (not pieces and table.count_rows() >= ANN_ROWS):
+                table.create_index("vector", config=IvfSq(distance_type="cosine"), replace=True)
 
     def ping(self) -> None:
         """Return if the store can be read.
