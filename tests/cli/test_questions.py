@@ -124,7 +124,9 @@ def test_errors_are_one_line_and_a_code(run: Run, tmp_path: Path) -> None:
     assert "k is 1 to" in failed(run("search", "--as", "user:a@x", "kettle", "--k", "0"), 2)
     gone = {"SLUICE_CATALOG_URL": "postgresql://nobody@127.0.0.1:1/none"}
     assert "does not answer" in failed(run("keys", "list", **gone), 4)
-    assert "SLUICE_K" not in failed(run("keys", "list", SLUICE_SCOPE_CAP="x"), 2)
+    secret = failed(run("keys", "list", SLUICE_CATALOG_URL="postgresql://u:secret@h:port/d"), 2)
+    assert "cannot be read" in secret and "secret" not in secret
+    assert "SLUICE_SCOPE_CAP" in failed(run("keys", "list", SLUICE_SCOPE_CAP="x"), 2)
     elsewhere = {"SLUICE_HOME": str(tmp_path / "elsewhere")}
     assert "Ingest a source first" in failed(
         run("search", "--as", "user:ada@x.org", "kettle", **elsewhere), 4

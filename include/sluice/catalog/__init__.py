@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sluice.errors import CatalogUnavailable, ConfigurationError
@@ -88,8 +88,17 @@ FROM pg_roles r WHERE r.rolname = current_user
 
 
 def connect(url: str) -> sa.Engine:
-    """Return an engine for a PostgreSQL ``url`` of any spelling."""
-    parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
+    """Return an engine for a PostgreSQL ``url`` of any spelling.
+
+    Raises:
+        ConfigurationError: it is no URL. It is not repeated: it may hold a password.
+    """
+    try:
+        parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError):
+        raise ConfigurationError(
+            "a database URL cannot be read", cure="Write postgresql://user:password@host:5432/name"
+        ) from None
     return sa.create_engine(
         parsed,
         pool_pre_ping=True,
