@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 import psutil
@@ -68,6 +69,30 @@ class Place:
         return found
 
 
+class Operator(AirflowClient):
+    """Someone who looks at Airflow more closely than `sluice up` has to."""
+
+    @property
+    def token(self) -> str:
+        """What signs this user in."""
+        return self._http.headers["Authorization"].partition(" ")[2]
+
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task returned."""
+        task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+        return self._get(f"{task}/xcomEntries/return_value").get("value")
+
+    def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str]:
+        """A task's extra links, by name."""
+        task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+        return dict(self._get(f"{task}/links").get("extra_links", {}))
+
+    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """What the first try of a task logged."""
+        task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+        return str(self._get(f"{task}/logs/1", full_content=True).get("content", ""))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a `sluice up --json` printed, and how long that took."""
@@ -84,7 +109,7 @@ class Running:
 
     place: Place
     outcome: Outcome
-    airflow: AirflowClient
+    airflow: Operator
 
     def search(self, key: str, person: str, query: str, k: int = 10) -> list[dict[str, Any]]:
         """Ask as an agent does; return the hits."""
@@ -97,9 +122,9 @@ class Running:
         assert answer.status_code == 200, answer.text
         return list(answer.json()["hits"])
 
-    def run(self, dag_id: str) -> DagRun:
+    def run(self, dag_id: str, **params: Any) -> DagRun:
         """Trigger a DAG and wait until that run is over."""
-        run_id = self.airflow.trigger(dag_id)
+        run_id = self.airflow.trigger(dag_id, **params)
         return self.wait(lambda: self.over(dag_id, run_id))
 
     def wait(self, look: Callable[[], Seen | None]) -> Seen:

@@ -11,9 +11,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from livestack import PROJECT, Outcome, Place, Running
+from livestack import PROJECT, Operator, Outcome, Place, Running
 from sluice.stack import postgres
-from sluice.stack.client import AirflowClient
 from sluice.stack.home import Home
 
 
@@ -59,7 +58,7 @@ def running(place: Place, first: Outcome) -> Iterator[Running]:
         lines = iter(up.stdout.readline, "")
         printed = json.loads("".join(_until_closed(lines)))
         seconds = time.monotonic() - started
-        client = AirflowClient(place.url, "admin", printed["stack"]["password"])
+        client = Operator(place.url, "admin", printed["stack"]["password"])
         client.sign_in()
         yield Running(place, Outcome(printed["stack"], printed["seconds"], seconds, []), client)
         client.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -25,6 +24,9 @@ time.sleep(60)
 """
 
 
+started: list[subprocess.Popen[bytes]] = []  # or Python waits for them when it likes
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Return once ``condition`` holds; fail if it does not within ``seconds``."""
     deadline = time.monotonic() + seconds
@@ -44,7 +46,9 @@ def runs(pid: int) -> bool:
 def begin(tmp_path: Path, *arguments: str) -> Record:
     """Start a program that forks a child into a process group of its own."""
     command = [sys.executable, "-c", FORKS, *arguments]
-    record = Record.of(processes.start(command, tmp_path / "log", dict(os.environ)))
+    process = processes.start(command, tmp_path / "log", dict(os.environ))
+    started.append(process)
+    record = Record.of(process.pid)
     wait_for(lambda: len(record.session()) == 2)
     return record
 
@@ -68,10 +72,10 @@ def test_a_program_that_ignores_the_request_is_made_to_end(tmp_path: Path) -> No
 def test_orphans_of_a_dead_program_are_found(tmp_path: Path) -> None:
     """A child whose parent was killed is still known by its session."""
     record = begin(tmp_path)
-    os.kill(record.pid, signal.SIGKILL)
-    os.waitpid(record.pid, 0)
+    started[-1].kill()
+    started[-1].wait()
     assert len(record.session()) == 1
-    processes.end([record])
+    assert processes.end([record]) == []
     assert record.session() == []
 
 

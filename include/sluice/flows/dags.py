@@ -178,16 +178,23 @@ def _window() -> Window | None:
 
 @contextmanager
 def _pipeline() -> Iterator[Pipeline]:
-    """A pipeline for one task; an error that no retry would mend fails the task at once."""
+    """A pipeline for one task."""
     from sluice import settings
     from sluice.ingest import open_pipeline
 
-    try:
+    with retried_only_if_it_helps():
         pipeline = open_pipeline(settings.load())
         try:
             yield pipeline
         finally:
             pipeline.close()
+
+
+@contextmanager
+def retried_only_if_it_helps() -> Iterator[None]:
+    """Fail the task at once, with one line, for an error that the next try would meet again."""
+    try:
+        yield
     except _PASSES:
         raise
     except SluiceError as error:

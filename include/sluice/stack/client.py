@@ -54,11 +54,6 @@ class AirflowClient:
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         self._http.get("/execution/health")
 
-    @property
-    def token(self) -> str:
-        """What signs this user in."""
-        return self._http.headers["Authorization"].partition(" ")[2]
-
     def unpause(self, dag_id: str) -> bool:
         """Let a DAG run; False while Airflow does not know it yet."""
         answer = self._http.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False})
@@ -94,16 +89,6 @@ class AirflowClient:
         tasks = self._get(f"{path}/taskInstances", order_by="start_date").get("task_instances", [])
         states = {each["task_id"]: str(each["state"] or "waiting") for each in tasks}
         return DagRun(run_id, state, states)
-
-    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """What a task returned."""
-        task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
-        return self._get(f"{task}/xcomEntries/return_value").get("value")
-
-    def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str]:
-        """A task's extra links, by name."""
-        task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
-        return dict(self._get(f"{task}/links").get("extra_links", {}))
 
     def run_url(self, dag_id: str, run_id: str) -> str:
         """Where a person finds a run."""

@@ -30,6 +30,9 @@ _AIRFLOW = "sluice_airflow"
 _HELPDESK = "sluice_helpdesk"
 
 
+_EMBEDDED = "embedded"
+
+
 @dataclass(frozen=True, slots=True)
 class Databases:
     """Where everything is, each as the role that shall use it."""
@@ -41,20 +44,27 @@ class Databases:
     helpdesk: str
 
 
-def start(settings: Settings, home: Home, kept: Secrets) -> Databases:
+def start(settings: Settings, home: Home) -> Databases:
     """Start the embedded server, or find the external one; the databases may not be there yet.
 
     Raises:
-        StackError: it does not start, or does not answer.
+        StackError: it does not start, or the home was set up with another one.
     """
+    kept = home.open()
     if settings.database_url is not None:
-        url = sa.make_url(settings.database_url.get_secret_value())
+        url = _external(settings.database_url.get_secret_value())
+        where, port = f"{url.host}:{url.port or 5432}/{url.database}", 0
     else:
         server = postgres.start(home.postgres, kept.administrator, port=_port(kept.postgres_port))
-        if server.port != kept.postgres_port:
-            home.save(replace(kept, postgres_port=server.port))
-        url = sa.make_url(server.url("sluice"))
-    url = url.set(drivername="postgresql")
+        url, where, port = sa.make_url(server.url("sluice")), _EMBEDDED, server.port
+    if kept.database not in (None, where):
+        raise StackError(
+            f"was set up with another database ({kept.database})",
+            subject=str(home.path),
+            cure="Set SLUICE_DATABASE_URL as it was then, or choose another SLUICE_HOME",
+        )
+    kept = replace(kept, database=where, postgres_port=port)
+    home.save(kept)
 
     def reach(role: str, password: str, database: str | None = url.database) -> str:
         return url.set(username=role, password=password, database=database).render_as_string(False)
@@ -70,10 +80,8 @@ def start(settings: Settings, home: Home, kept: Secrets) -> Databases:
 
 def create(databases: Databases, kept: Secrets) -> None:
     """Create the databases and the roles that own them; running it again changes nothing."""
-    catalog = sa.make_url(databases.administrator).database or "postgres"
-    with _administrator(databases.administrator) as connection:
-        if catalog != "postgres":
-            _ensure_database(connection, catalog, None)
+    with _administrator(databases.administrator, kept.database == _EMBEDDED) as connection:
+        _ensure_database(connection, str(sa.make_url(databases.administrator).database), None)
         for role, password, name in (
             (_AIRFLOW, kept.airflow, "airflow"),
             (_HELPDESK, kept.helpdesk, "helpdesk"),
@@ -100,13 +108,27 @@ def seed_helpdesk(url: str) -> int:
     return int(counted[0]) if counted else 0
 
 
+def _external(text: str) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        url = sa.make_url("unreadable://")
+    if url.get_backend_name() not in {"postgresql", "postgres"} or not url.database:
+        raise StackError(
+            "is not the URL of a PostgreSQL database",
+            subject="SLUICE_DATABASE_URL",
+            cure="Write it as postgresql://administrator:password@host:5432/database",
+        )
+    return url.set(drivername="postgresql")
+
+
 def _port(last: int) -> int:
     """The port of the last time if nothing has taken it since, else a free one."""
     return last if last and not postgres.listens(last) else 0
 
 
 @contextmanager
-def _administrator(url: str) -> Iterator[psycopg.Connection]:
+def _administrator(url: str, embedded: bool) -> Iterator[psycopg.Connection]:
     """Connect to a database that is always there."""
     where = sa.make_url(url).set(database="postgres")
     subject = f"PostgreSQL at {where.host}:{where.port or 5432}"
@@ -117,9 +139,9 @@ def _administrator(url: str) -> Iterator[psycopg.Connection]:
             yield connection
     except psycopg.OperationalError as error:
         raise StackError(
-            f"no connection: {str(error).strip().splitlines()[0]}",
+            str(error).strip().splitlines()[0].rpartition("FATAL:  ")[2],
             subject=subject,
-            cure="Check SLUICE_DATABASE_URL; without it, `sluice reset` starts afresh",
+            cure="`sluice reset` starts afresh" if embedded else "Check SLUICE_DATABASE_URL",
         ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise StackError(

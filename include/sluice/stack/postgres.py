@@ -81,9 +81,10 @@ def start(directory: Path, password: str, *, port: int, durable: bool = True) ->
         command += ["-c", f"{name}={value}"]
     deadline = time.monotonic() + _START_PATIENCE
     while (why_not := _launch(command, home, account, deadline)) is not None:
-        if "shared memory block" not in why_not or time.monotonic() > deadline:
+        dying = "shared memory block" in why_not or "lock file" in why_not
+        if not dying or time.monotonic() > deadline:
             raise _refusal(why_not, home, port)
-        time.sleep(0.1)  # children of a killed server are still going
+        time.sleep(0.1)  # a killed server, or children of it, are still going
     return Server(directory, port, password)
 
 

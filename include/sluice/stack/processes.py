@@ -69,10 +69,12 @@ class Record:
         return [pid for pid in psutil.pids() if _session(pid) == self.pid and not _zombie(pid)]
 
 
-def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
-    """Start ``command`` in a session of its own, its output appended to ``log``; return the pid."""
+def start(
+    command: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in a session of its own, its output appended to ``log``."""
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -80,7 +82,6 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
             env=dict(environment),
             start_new_session=True,
         )
-    return process.pid
 
 
 def end(records: Sequence[Record], patience: float = 10.0) -> list[int]:
@@ -90,16 +91,13 @@ def end(records: Sequence[Record], patience: float = 10.0) -> list[int]:
         The pids that would not end by themselves.
     """
     for record in records:
-        if record.session():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(record.pid, signal.SIGTERM)
+        _ask(record)
     deadline = time.monotonic() + patience
     while _left(records) and time.monotonic() < deadline:
         time.sleep(0.05)
     stubborn = _left(records)
     for pid in stubborn:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        _signal(pid, signal.SIGKILL)
     while _left(records) and time.monotonic() < deadline + 5.0:
         time.sleep(0.05)
     return stubborn
@@ -116,6 +114,21 @@ def listener(port: int) -> str | None:
             with contextlib.suppress(psutil.Error):
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
     return None
+
+
+def _ask(record: Record) -> None:
+    """Let a program end its own children in its own way; ask orphans one by one."""
+    if record.alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(record.pid, signal.SIGTERM)
+        return
+    for pid in record.session():
+        _signal(pid, signal.SIGTERM)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _left(records: Sequence[Record]) -> list[int]:

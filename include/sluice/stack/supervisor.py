@@ -7,7 +7,7 @@ that count anew.
 from __future__ import annotations
 
 import contextlib
-import os
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +34,7 @@ class Program:
 @dataclass(slots=True)
 class _Running:
     program: Program
+    process: subprocess.Popen[bytes]
     record: Record
     since: float
     deaths: int = 0
@@ -52,8 +53,8 @@ class Supervisor:
 
     def start(self, program: Program) -> None:
         """Start a program and keep it running from now on."""
-        record = self._launch(program)
-        self._running[program.name] = _Running(program, record, time.monotonic())
+        process, record = self._launch(program)
+        self._running[program.name] = _Running(program, process, record, time.monotonic())
 
     def has(self, name: str) -> bool:
         """Whether a program of that name was started."""
@@ -95,22 +96,23 @@ class Supervisor:
             return lines[-1].strip() if lines else "it printed nothing"
         return "it has no log"
 
-    def _launch(self, program: Program) -> Record:
-        pid = processes.start(program.command, self.log(program.name), program.environment)
-        record = Record.of(pid)
+    def _launch(self, program: Program) -> tuple[subprocess.Popen[bytes], Record]:
+        process = processes.start(program.command, self.log(program.name), program.environment)
+        record = Record.of(process.pid)
         record.write(self.runs / f"{program.name}.json")
-        return record
+        return process, record
 
     def _check(self, each: _Running) -> str | None:
         now = time.monotonic()
         if each.restart_at is not None:
             if now >= each.restart_at:
-                each.record = self._launch(each.program)
+                each.process, each.record = self._launch(each.program)
                 each.since, each.restart_at = now, None
             return None
-        status = _exit_status(each.record.pid)
-        if status is None:
+        code = each.process.poll()
+        if code is None:
             return None
+        status = f"signal {-code}" if code < 0 else f"exit {code}"
         each.deaths = 1 if now - each.since > _SETTLED else each.deaths + 1
         wait = min(2.0 ** (each.deaths - 1), _LONGEST_WAIT)
         each.restart_at = now + wait
@@ -127,15 +129,3 @@ def heal(runs: Path) -> int:
     for path in runs.glob("*.json"):
         path.unlink(missing_ok=True)
     return orphans
-
-
-def _exit_status(pid: int) -> str | None:
-    """How our own child ended; None while it runs."""
-    try:
-        done, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return "exit unknown"
-    if not done:
-        return None
-    code = os.waitstatus_to_exitcode(status)
-    return f"signal {-code}" if code < 0 else f"exit {code}"

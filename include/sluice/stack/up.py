@@ -117,11 +117,10 @@ def _rise(
     display: Display,
     ready: Callable[[Ready], None],
 ) -> None:
-    kept = home.open()
     with display.phase("Checks") as say:
         _check(settings, home, say)
     with display.phase("PostgreSQL"):
-        databases = database.start(settings, home, kept)
+        databases = database.start(settings, home)
         kept = home.open()
         database.create(databases, kept)
     with display.phase("Databases"):
