@@ -35,6 +35,7 @@ class Place:
         """What every command of this stack is run with."""
         return {
             **{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+            "SPT_NOENV": "1",  # or what renames itself hides its environment from processes()
             "SLUICE_HOME": str(self.home),
             "SLUICE_PORT": str(self.port),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),

@@ -167,13 +167,20 @@ def _window() -> Window | None:
     """What to read again: the interval of a backfill run, or what the trigger form says."""
     context = get_current_context()
     run, params = context["dag_run"], context["params"]
-    since = datetime.fromisoformat(params["since"]) if params["since"] else None
-    until = datetime.fromisoformat(params["until"]) if params["until"] else None
+    since, until = _moment(params["since"]), _moment(params["until"])
     if since is None and until is None and run.run_type == "backfill":
         since, until = run.data_interval_start, run.data_interval_end
     if since is None and until is None:
         return None
     return Window(since or _FIRST_DAY, until or datetime.now(UTC))
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A time from the trigger form; one without a zone is UTC."""
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class Display:
 
     @contextmanager
     def phase(self, title: str) -> Iterator[Say]:
-        """Show ``title`` and whatever is said while the body works, then its seconds."""
+        """Show ``title`` and the lines last said while the body works, then its seconds."""
         started = time.monotonic()
         said = ""
         with self.console.status(escape(title)) as status:
@@ -36,9 +36,10 @@ class Display:
                     return
                 said = text
                 if self.console.is_terminal:
-                    status.update(f"{escape(title)}  [dim]{escape(text)}[/dim]")
+                    lines = "\n".join(f"    {line}" for line in text.splitlines())
+                    status.update(f"{escape(title)}\n[dim]{escape(lines)}[/dim]")
                 else:
-                    self.line(f"  {title}: {text}")
+                    self.line(f"  {title}: {'   '.join(text.splitlines())}")
 
             yield say
         took = self.seconds[title] = time.monotonic() - started
@@ -56,12 +57,13 @@ class Display:
         """Print where a hit comes from, what it says, and why it was allowed."""
         path = " > ".join(hit["path"]) or hit["title"]
         self._print(f"  [bold cyan]{hit['rank']}. {escape(path)}[/bold cyan]")
-        text = textwrap.shorten(_plain(hit["text"]), _EXCERPT, placeholder=" …")
-        width = min(self.console.width, 100) - 5
-        for line in textwrap.wrap(text, width):
-            self._print(f"     {escape(line)}")
+        self._wrapped(textwrap.shorten(_plain(hit["text"]), _EXCERPT, placeholder=" …"), "default")
         self._print(f"     [dim]{escape(hit['uri'])}[/dim]")
-        self._print(f"     [green]{escape(_because(hit['reason']))}[/green]")
+        self._wrapped(_because(hit["reason"]), "green")
+
+    def _wrapped(self, text: str, style: str) -> None:
+        for line in textwrap.wrap(text, min(self.console.width, 100) - 5):
+            self._print(f"     [{style}]{escape(line)}[/{style}]")
 
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)

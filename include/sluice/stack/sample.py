@@ -73,7 +73,7 @@ def run(client: AirflowClient, tick: Tick, say: Say) -> None:
             runs[name] = client.latest(name)
             if runs[name] is None:
                 client.ensure_run(name)
-        say("   ".join(_line(name, runs[name]) for name in names))
+        say("\n".join(_line(name, runs[name]) for name in names))
         tick()
 
 

@@ -63,6 +63,7 @@ def up(settings: Settings, display: Display, ready: Callable[[Ready], None], *, 
                 _keep_up(settings, home, watcher, display)
         finally:
             undisturbed()
+            display.line("Stopping …")
             watcher.stop()
             postgres.stop(home.postgres)
 
