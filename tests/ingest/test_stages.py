@@ -260,3 +260,57 @@ def test_two_runs_of_one_source_take_turns(pipeline: Pipeline, tree: Path) -> No
     assert "kettle" in text(pipeline, "welcome.md")
     assert "Between" in text(pipeline, "late.md")
     index_matches_catalog(pipeline)
+
+
+def test_a_held_load_still_takes_readers_away_by_new_rules(pipeline: Pipeline, tree: Path) -> None:
+    """A new rule nearer to a page, a broken one, a page's own: each counts, held load or not."""
+    folders = ("closed", "broken")
+    for folder in folders:
+        (tree / folder).mkdir()
+        (tree / folder / "page.md").write_text("# Page\n\nFor few.\n")
+    (tree / "own.md").write_text("# Own\n\nFor few.\n")
+    (tree / "edited.md").write_text("# Edited\n\nFor few.\n")
+    for number in range(8):
+        (tree / f"{number}.md").write_text(f"# Page {number}\n\nNothing.\n")
+    run(pipeline, tree, "r1")
+    (tree / "closed" / ".access.yaml").write_text("allow: ['user:ada@example.com']\n")
+    (tree / "broken" / ".access.yaml").write_text("allow: [[\n")
+    own = "{allow: ['user:ada@example.com']}"
+    (tree / ".access.yaml").write_text(
+        f"allow: [public]\npages:\n  own.md: {own}\n  edited.md: {own}\n"
+    )
+    (tree / "edited.md").write_text("# Edited\n\nFor few, and new.\n")
+    for number in range(8):
+        (tree / f"{number}.md").unlink()
+    with pytest.raises(LoadHeld):
+        run(pipeline, tree, "r2")
+    for page in ("closed/page.md", "broken/page.md", "own.md", "edited.md"):
+        with pytest.raises(NotFound):
+            text(pipeline, page)
+    assert "For few" in text(pipeline, "closed/page.md", ADA)
+    assert "For few" in text(pipeline, "own.md", ADA)
+    with pytest.raises(NotFound):
+        text(pipeline, "edited.md", ADA)
+    summary = run(pipeline, tree, "r3", accept_loss=True)
+    assert (summary.acl_only, summary.changed, summary.deleted) == (3, 1, 8)
+    assert "and new" in text(pipeline, "edited.md", ADA)
+    index_matches_catalog(pipeline)
+
+
+def test_an_unguarded_page_is_hidden_although_its_load_is_held(
+    pipeline: Pipeline, tree: Path
+) -> None:
+    """The rules are gone, and so is most of the folder: nothing says who may read what is left."""
+    for number in range(8):
+        (tree / f"{number}.md").write_text(f"# Page {number}\n\nNothing.\n")
+    run(pipeline, tree, "r1")
+    (tree / ".access.yaml").unlink()
+    for number in range(8):
+        (tree / f"{number}.md").unlink()
+    with pytest.raises(LoadHeld):
+        run(pipeline, tree, "r2")
+    with pytest.raises(NotFound):
+        text(pipeline, "welcome.md")
+    (tree / ".access.yaml").write_text("allow: [public]\n")
+    run(pipeline, tree, "r3", accept_loss=True)
+    assert "kettle" in text(pipeline, "welcome.md")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
 
 import pytest
-from sluice.model import PUBLIC, Effect, Grant, Principal
+from sluice.model import PUBLIC, Effect, Grant, LandedAcl, Principal
 from sluice.sources.access_file import Access, governing, parse
 
 ENG = Principal.parse("group:company:eng")
@@ -114,3 +115,19 @@ def test_broken_file_closes_its_folder_and_never_falls_back() -> None:
 def test_without_any_file_there_is_no_acl() -> None:
     """A page that no file governs has no permission object at all."""
     assert governing("a/x.md", {"b": OPEN}) is None
+
+
+def test_a_pages_rule_holds_in_either_spelling_of_its_name() -> None:
+    """macOS writes ``ä`` as two characters, an editor as one: the page is guarded all the same."""
+    one, two = (unicodedata.normalize(form, "gehälter.md") for form in ("NFC", "NFD"))
+    assert one != two
+    for written, found in ((one, two), (two, one)):
+        rules = parse(f"allow: [public]\npages: {{{written}: {{}}}}\n".encode())
+        assert governing(found, {"": rules}) == LandedAcl(key=found)
+
+
+def test_one_name_in_two_spellings_closes_the_folder() -> None:
+    """Two rules for one page contradict each other."""
+    one, two = (unicodedata.normalize(form, "gehälter.md") for form in ("NFC", "NFD"))
+    rules = parse(f"pages: {{{one}: {{allow: [public]}}, {two}: {{}}}}\n".encode())
+    assert rules.error is not None

@@ -1,8 +1,9 @@
 """Who may read what, as it is written down. ``catalog/scope.py`` reads it.
 
 Grants are written at two moments. ``narrow`` takes rights away as soon as a source is known to
-have taken them; ``apply`` makes them exactly what the source shows, in the transaction that makes
-its content live. Every transaction that really changes something moves ``acl_version`` by one.
+have taken them, and ``introduce`` readies the new objects that documents move under then;
+``apply`` makes grants exactly what the source shows, in the transaction that makes its content
+live. Every transaction that really changes something moves ``acl_version`` by one.
 """
 
 from __future__ import annotations
@@ -62,6 +63,21 @@ def narrow(connection: sa.Connection, source: str, acls: Grants) -> None:
     listed = {ids[key] for key in acls if key in ids}
     after = grants.narrowed(before, grants.shown(acls, ids), listed)
     if grants.write(connection, before, after):
+        _count_change(connection)
+
+
+def introduce(connection: sa.Connection, source: str, acls: Grants) -> None:
+    """Give the objects that the catalog does not know yet their grants; leave all others alone.
+
+    Args:
+        connection: inside a transaction.
+        source: whose permission objects.
+        acls: the grants of objects, some of which may be new.
+    """
+    known = _acl_ids(connection, source)
+    fresh = {key: each for key, each in acls.items() if key not in known}
+    ids = ensure_acls(connection, source, fresh.keys())
+    if grants.write(connection, {}, grants.shown(fresh, ids)):
         _count_change(connection)
 
 

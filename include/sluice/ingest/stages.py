@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass
 from sluice import landing, validation
 from sluice.catalog import documents, drift, permissions, quarantine, runs
 from sluice.documents import to_document
-from sluice.errors import LoadHeld, SourceUnavailable
+from sluice.errors import BadInput, LoadHeld, SourceUnavailable
 from sluice.ingest.build import Builder, Built, recipe
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, lost_fraction, plan
 from sluice.ingest.progress import Progress
 from sluice.model import Document, Grant, LandedRow, Listing, RunSummary, Window
 from sluice.ports import Source
-
 
 STAGES = (  # in the order they happen; JSON keeps none
     "extract",
@@ -28,6 +27,7 @@ STAGES = (  # in the order they happen; JSON keeps none
     "flip",
     "collect",
 )
+NOBODY = ""  # the key of a permission object that grants nothing: what waits there is hidden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +112,8 @@ def validate(
         work = _left_to_do(pipeline, source)
         if work is None:
             return Validated(rows=0, quarantined=0, data_docs="")
-        with progress.stage("narrow"), pipeline.catalog.begin() as connection:
-            permissions.narrow(connection, source.name, _grants(work.listing))
+        with progress.stage("narrow"):
+            _narrow(pipeline, source, work)
         with progress.stage("validate"):
             verdict = validation.validate(
                 source.name,
@@ -232,6 +232,39 @@ def _left_to_do(pipeline: Pipeline, source: Source) -> _Work | None:
 def _grants(listing: Listing) -> dict[str, frozenset[Grant]]:
     """Each listed object's grants; one that could not be read grants nothing."""
     return {key: frozenset() if each.error else each.grants for key, each in listing.acls.items()}
+
+
+def _narrow(pipeline: Pipeline, source: Source, work: _Work) -> None:
+    """Take away what the source took away, whatever becomes of the load.
+
+    A document that is the same under another permission object moves there at once. One that also
+    changed waits, out of sight, for its new version: its new readers were never meant to see the
+    old one, and its old readers may be meant to see neither.
+    """
+    grants = _grants(work.listing)
+    reread = {row.key: row for row in work.rows}
+    moved: dict[str, str | None] = {}
+    for document_id, before in work.known.items():
+        if before.native_id not in work.listing.acl_keys:
+            continue  # gone: whether that is believed is decided later
+        acl_key = work.listing.acl_keys[before.native_id]
+        if acl_key != before.acl_key:
+            row = reread.get(before.native_id)
+            same = row is None or _content_hash(source, row) == before.content_hash
+            moved[document_id] = acl_key if acl_key is not None and same else NOBODY
+    with pipeline.catalog.begin() as connection:
+        targets = {key: grants[key] for key in moved.values() if key in grants}
+        permissions.introduce(connection, source.name, {NOBODY: frozenset(), **targets})
+        permissions.narrow(connection, source.name, grants)
+        documents.guard(connection, source.name, moved)
+
+
+def _content_hash(source: Source, row: LandedRow) -> str | None:
+    """What the row says, hashed; None where it makes no document."""
+    try:
+        return to_document(source.draft(row), source.name, "").content_hash
+    except BadInput:
+        return None
 
 
 def _record_drift(pipeline: Pipeline, source: Source, run_id: str) -> None:

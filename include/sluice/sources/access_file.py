@@ -15,6 +15,7 @@ that cannot be understood closes its folder; it never falls back to its parent's
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,10 @@ def parse(raw: bytes) -> Access:
     """Read the bytes of an ``.access.yaml``; never raise."""
     try:
         rules = _mapping(strict_yaml.load(raw), _RULES | {"pages"})
-        pages = {_page(name): _grants(_mapping(page, _RULES)) for name, page in _pages(rules)}
+        pages: dict[str, frozenset[Grant]] = {}
+        for name, page in _pages(rules):
+            if pages.setdefault(_page(name), grants := _grants(_mapping(page, _RULES))) != grants:
+                raise BadInput("pages: a name is there twice, in two spellings", subject=name)
         return Access(_grants(rules), pages)
     except BadInput as error:
         return Access(error=f"{NAME}: {error}")
@@ -61,7 +65,7 @@ def governing(path: str, files: Mapping[str, Access]) -> LandedAcl | None:
     """
     folder = folder_of(path)
     nearest = files.get(folder)
-    if nearest and (page := nearest.pages.get(path.rpartition("/")[2])) is not None:
+    if nearest and (page := nearest.pages.get(_spelled(path.rpartition("/")[2]))) is not None:
         return LandedAcl(key=path, grants=page)
     while nearest is None and folder:
         folder = folder_of(folder)
@@ -78,7 +82,12 @@ def _pages(rules: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 def _page(name: str) -> str:
     if "/" in name:
         raise BadInput("pages: names files of this folder only", subject=name)
-    return name
+    return _spelled(name)
+
+
+def _spelled(name: str) -> str:
+    """One spelling: some file systems write ``ü`` as two characters, and most keyboards as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _grants(rules: Mapping[str, Any]) -> frozenset[Grant]:
