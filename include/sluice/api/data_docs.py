@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -58,7 +60,10 @@ class _Pages(StaticFiles):
     """Static files, which keep to their folder, with an index of ours and a style sheet."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        found, stat = self.lookup_path(path)
+        try:
+            found, stat = self.lookup_path(path)
+        except (ValueError, OSError):  # a NUL in the path, or far too many letters
+            raise HTTPException(HTTPStatus.NOT_FOUND) from None
         if stat is None or not path.endswith(".html"):
             return await super().get_response(path, scope)
         page = Path(found)
