@@ -74,6 +74,9 @@ class Index(Protocol):
     def optimize(self) -> None:
         """Fold new data into the indexes and drop dead files. Off the hot path."""
 
+    def wants_optimizing(self) -> bool:
+        """Whether enough has changed since the last fold to be worth another."""
+
     def ping(self) -> None:
         """Return if the store can be read.
 

@@ -191,3 +191,15 @@ def test_no_partition_of_the_vector_index_is_left_out(store: Store) -> None:
         nearest = [i for i in np.argsort(-(vectors @ asked), kind="stable") if i % 50 == 7][:10]
         found = index.search_vector(asked, {7}, 10)
         assert [each.document_id for each in found] == [f"d{i}" for i in nearest]
+
+
+def test_folding_is_asked_for_after_many_writes_and_not_after_few(store: Store) -> None:
+    """A fold costs a second, so one that would change nothing is not asked for."""
+    index = store.open()
+    index.ensure()
+    assert not index.wants_optimizing()
+    index.upsert([row(ordinal=n) for n in range(100)])
+    assert index.wants_optimizing()
+    index.optimize()
+    index.upsert([row(ordinal=100)])
+    assert not index.wants_optimizing()

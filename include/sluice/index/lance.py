@@ -39,6 +39,8 @@ from sluice.ports import Vectors
 BM25_K1, BM25_B = 1.2, 0.75  # Lance's own constants; a store that can be told gets these
 ANN_ROWS = 20_000  # below it brute force over everything takes 15 ms or less
 RERANKED = 256  # rows ranked again by full vectors; at least three times those fetched
+UNFOLDED = 0.05  # of all rows, written since the last fold: BM25 drifts by about as much
+FRAGMENTS = 50  # pieces of a table, one a write; each makes every search a little slower
 SEGMENTS = 8  # every fold adds one to the vector index and slows it; more, and it is built anew
 QUERY_TERMS = 512  # the most terms of one question; the rest of a longer one is left out
 KEEP_FILES = timedelta(minutes=10)  # readers may still be on a version this old
@@ -169,6 +171,16 @@ class LanceIndex:
             pieces = sum(each.num_segments or 1 for each in indexes)
             if pieces > SEGMENTS or (not pieces and table.count_rows() >= ANN_ROWS):
                 table.create_index("vector", config=IvfSq(distance_type="cosine"), replace=True)
+
+    def wants_optimizing(self) -> bool:
+        """Whether folding pays: keyword weights are off by now, or the table is in pieces."""
+        with self._reading():
+            table = self._table()
+            terms = table.index_stats("terms_idx")
+            fresh = terms.num_unindexed_rows if terms else 0
+            stats: Any = table.stats()  # typed as an object, comes as a dictionary
+            pieces = stats["fragment_stats"]["num_fragments"]
+            return fresh > UNFOLDED * table.count_rows() or bool(pieces > FRAGMENTS)
 
     def ping(self) -> None:
         """Return if the store can be read.

@@ -67,6 +67,8 @@ def plan(
     incoming: Mapping[str, Document],
     listed: Mapping[str, str | None],
     recipe: str,
+    *,
+    indexed: Collection[int],
 ) -> Plan:
     """Compare the catalog with the source.
 
@@ -77,6 +79,8 @@ def plan(
         listed: every document id that the source holds now, with the key of its permission
             object, or None where the source gave none.
         recipe: names chunker and embedder; documents built by another are built again.
+        indexed: the generations that the index holds. A live one that it lost, with its folder or
+            to another release's table, is built again from the catalog, whatever the change.
     """
     changes: dict[str, Change] = {}
     builds: list[Build] = []
@@ -92,7 +96,11 @@ def plan(
         changes[document_id] = change
         if acl_key is None:
             guard[document_id] = None  # hidden at once; its content waits for a permission
-        elif change in {Change.NEW, Change.CHANGED} or _moves_in_index(before, acl_key):
+        elif (
+            change in {Change.NEW, Change.CHANGED}
+            or _moves_in_index(before, acl_key)
+            or (before is not None and before.generation not in indexed)
+        ):
             builds.append(Build(document_id=document_id, acl_key=acl_key, document=document))
         elif change is Change.ACL_ONLY:
             guard[document_id] = acl_key

@@ -26,6 +26,7 @@ STAGES = (  # in the order they happen; JSON keeps none
     "index",
     "flip",
     "collect",
+    "optimize",
 )
 NOBODY = ""  # the key of a permission object that grants nothing: what waits there is hidden
 
@@ -174,6 +175,9 @@ def publish(
             regranted = _flip(pipeline, source, work, todo, built)
         with progress.stage("collect"):
             _collect(pipeline, source.name, progress)
+        with progress.stage("optimize"):  # after the flip: nobody waits for it
+            if pipeline.index.wants_optimizing():
+                pipeline.index.optimize()
         counts = _counts(todo, regranted)
         return _finish(pipeline, source, run_id, work.load_ids, counts, built, progress)
 
@@ -313,7 +317,13 @@ def _plan(pipeline: Pipeline, source: Source, work: _Work) -> Plan:
             document = to_document(source.draft(row), source.name, acl_key or "")
             incoming[document.id] = document
     listed = {f"{source.name}:{key}": acl_key for key, acl_key in work.listing.acl_keys.items()}
-    return plan(work.known, incoming, listed, recipe(pipeline.embedder))
+    return plan(
+        work.known,
+        incoming,
+        listed,
+        recipe(pipeline.embedder),
+        indexed=pipeline.index.generations(),
+    )
 
 
 def _flip(
