@@ -1,7 +1,7 @@
 """Retrieval quality on two public test collections, through the product's own path.
 
-Each document is chunked, embedded and indexed as in production; each question is asked of the
-index; a document ranks where its best chunk does.
+Each collection is ingested as a folder of pages, each question is searched on behalf of a person
+(scope, both lists, fusion, gate, audit), and a document ranks where its best chunk does.
 
     python benchmarks/quality.py [--data ../shared/data]
 
@@ -27,17 +27,20 @@ from pathlib import Path
 from statistics import fmean
 
 import report
-from sluice.chunking import chunk
-from sluice.embedding import open_embedder
-from sluice.index.analysis import analyse
-from sluice.index.fusion import DEPTH, fuse
-from sluice.index.lance import LanceIndex
-from sluice.model import Candidate, IndexedChunk
+from measure import server
+from sluice import ingest
+from sluice.access import Access
+from sluice.audit import Audit
+from sluice.model import PUBLIC, Caller, Principal
+from sluice.retrieve import Retriever
 from sluice.settings import Settings
+from sluice.sources import Files
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MODES = ("keyword", "vector", "hybrid")
-_SCOPE = frozenset({1})
+_HITS = 20  # chunks asked for: 10 documents, with room for a second chunk of some
+_CALLER = Caller(agent="benchmark", key_id=None, acts_for=frozenset({PUBLIC}))
+_PERSON = Principal.parse("user:reader@example.com")
 _LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 
 Ask = Callable[[str, str], list[str]]  # mode, question → document ids, best first
@@ -100,52 +103,36 @@ def _sentences(printed: str) -> str:
     return " ".join(ast.literal_eval(found) for found in _LITERAL.findall(printed))
 
 
-def index(collection: Collection, folder: Path) -> tuple[Ask, int]:
-    """Index ``collection`` as production does; return how to ask it, and its number of chunks.
-
-    This is the one place to change when questions are to go another way.
-    """
-    embedder = open_embedder("local-static")
-    weight = Settings.model_fields["dense_weight"].get_default()
-    store = LanceIndex(
-        folder, model=embedder.model, dimensions=embedder.dimensions, tenant="benchmark"
-    )
-    store.ensure()
-    chunks = [
-        (document, each)
-        for document, (title, text) in collection.documents.items()
-        for each in chunk(title, text, embedder)
-    ]
-    vectors = embedder.embed([each.searched for _, each in chunks])
-    store.upsert(
-        [
-            IndexedChunk(
-                tenant="benchmark",
-                document_id=document,
-                generation=1,
-                acl_id=1,
-                ordinal=each.ordinal,
-                path=each.path,
-                text=each.text,
-                terms=analyse(each.searched),
-                vector=vector,
-            )
-            for (document, each), vector in zip(chunks, vectors, strict=True)
-        ]
-    )
-    store.optimize()
+def index(collection: Collection, settings: Settings) -> tuple[Ask, int]:
+    """Ingest ``collection`` as a folder of pages; return how to ask it, and how many chunks."""
+    tree = settings.home / collection.name
+    tree.mkdir(parents=True)
+    (tree / ".access.yaml").write_text("allow: [public]\n")
+    for document, (title, text) in collection.documents.items():
+        (tree / f"{document}.md").write_text(f"# {title}\n\n{text}\n")
+    pipeline = ingest.open_pipeline(settings)
+    source = Files(name=collection.name.lower(), url=str(tree))
+    chunks = ingest.run(pipeline, source, "quality").chunks
+    pipeline.index.optimize()
+    weight = {"keyword": 0.0, "vector": 1.0, "hybrid": settings.dense_weight}
+    retrievers = {
+        mode: Retriever(
+            Access(pipeline.catalog, settings.scope_cap),
+            pipeline.index,
+            pipeline.embedder,
+            Audit(pipeline.catalog),
+            dense_weight=share,
+            max_question=settings.max_question,
+            max_hits=settings.max_hits,
+        )
+        for mode, share in weight.items()
+    }
 
     def ask(mode: str, question: str) -> list[str]:
-        keyword: list[Candidate] = []
-        dense: list[Candidate] = []
-        if mode != "vector":
-            keyword = store.search_terms(analyse(question), _SCOPE, DEPTH)
-        if mode != "keyword":
-            dense = store.search_vector(embedder.embed([question])[0], _SCOPE, DEPTH)
-        share = {"keyword": 0.0, "vector": 1.0, "hybrid": weight}[mode]
-        return list(dict.fromkeys(c.document_id for c in fuse(keyword, dense, share)))
+        hits = retrievers[mode].search(_CALLER, _PERSON, question, _HITS).hits
+        return list(dict.fromkeys(Path(hit.document_id.partition(":")[2]).stem for hit in hits))
 
-    return ask, len(chunks)
+    return ask, chunks
 
 
 def ndcg(ranked: Sequence[str], gains: Mapping[str, int], depth: int = 10) -> float:
@@ -158,12 +145,12 @@ def ndcg(ranked: Sequence[str], gains: Mapping[str, int], depth: int = 10) -> fl
     return discounted([gains.get(document, 0) for document in ranked]) / best
 
 
-def measure(collection: Collection, folder: Path) -> dict[str, dict[str, float]]:
+def measure(collection: Collection, settings: Settings) -> dict[str, dict[str, float]]:
     """Ask every judged question in every mode; return mean nDCG@10 per mode.
 
     ``left in`` is the same with the documents that were set aside left in the ranking.
     """
-    ask, chunks = index(collection, folder)
+    ask, chunks = index(collection, settings)
     figures: dict[str, dict[str, float]] = {}
     for mode in MODES:
         began = time.perf_counter()
@@ -190,8 +177,11 @@ def main(data: Path) -> int:
     figures = {}
     for read in (cranfield, scifact):
         collection = read(data)
-        with tempfile.TemporaryDirectory(prefix="sluice-quality-") as folder:
-            figures[collection.name] = measure(collection, Path(folder))
+        with server() as database, tempfile.TemporaryDirectory(prefix="sluice-quality-") as home:
+            urls = database.database("quality")
+            named = {name.removeprefix("SLUICE_").lower(): url for name, url in urls.items()}
+            settings = Settings(home=Path(home), **named)
+            figures[collection.name] = measure(collection, settings)
     rows = [
         {"collection": name, "mode": mode, **values}
         for name, modes in figures.items()

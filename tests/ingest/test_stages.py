@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -326,3 +327,33 @@ def test_an_unguarded_page_is_hidden_although_its_load_is_held(
     (tree / ".access.yaml").write_text("allow: [public]\n")
     run(pipeline, tree, "r3", accept_loss=True)
     assert "kettle" in text(pipeline, "welcome.md")
+
+
+def test_a_page_of_which_nothing_can_be_seen_stops_no_other(pipeline: Pipeline, tree: Path) -> None:
+    """Nothing but invisible characters is no text: it is set aside, and the rest goes live."""
+    (tree / "unseen.md").write_text("\u200b\u2060\n")
+    summary = run(pipeline, tree, "r1")
+    assert (summary.new, summary.quarantined) == (1, 1)
+    assert "kettle" in text(pipeline, "welcome.md")
+
+
+def test_a_run_that_something_unforeseen_ended_does_not_look_running(
+    pipeline: Pipeline, tree: Path
+) -> None:
+    """The record says that it failed, and by what name; what was read is not quoted."""
+
+    @dataclass(frozen=True, slots=True)
+    class Mistaken:
+        name: str = "pages"
+        kind: str = "files"
+        policy: Policy = field(default_factory=Policy)
+
+        def columns(self) -> None:
+            raise ZeroDivisionError("some secret text")
+
+    with pytest.raises(ZeroDivisionError):
+        ingest.extract(pipeline, Mistaken(), "r1")  # type: ignore[arg-type]  # a source with a bug
+    with pipeline.catalog.begin() as connection:
+        ended = connection.execute(sa.text("SELECT state, message FROM sluice.run")).one()
+    assert ended.state == "failed"
+    assert "ZeroDivisionError" in ended.message and "secret" not in ended.message
