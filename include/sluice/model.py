@@ -67,15 +67,16 @@ class Principal:
         if clean == PrincipalKind.PUBLIC:
             return cls(clean)
         kind, _, rest = clean.partition(":")
+        source, _, name = rest.partition(":")
+        if any(each != each.strip() for each in (kind, source, name)):
+            raise InvalidPrincipal("a principal has no space beside a colon", subject=repr(clean))
         match kind:
             case PrincipalKind.USER if rest:
-                return cls(f"user:{rest.lower() if '@' in rest else rest}")
+                return cls(f"user:{_folded(rest) if '@' in rest else rest}")
             case PrincipalKind.DOMAIN if rest and "@" not in rest and ":" not in rest:
-                return cls(f"domain:{rest.lower()}")
-            case PrincipalKind.GROUP | PrincipalKind.ACCOUNT:
-                source, _, name = rest.partition(":")
-                if source and name:
-                    return cls(clean)
+                return cls(f"domain:{_folded(rest)}")
+            case PrincipalKind.GROUP | PrincipalKind.ACCOUNT if source and name:
+                return cls(clean)
         raise InvalidPrincipal(
             "not a principal",
             subject=repr(text[:80]),
@@ -300,6 +301,11 @@ def require_aware(moment: datetime, subject: str) -> datetime:
     if moment.tzinfo is None:
         raise BadInput("a time without a zone names no instant", subject=subject)
     return moment
+
+
+def _folded(address: str) -> str:
+    """Lower case, composed again: a capital may have no composed form and its small letter one."""
+    return unicodedata.normalize("NFC", address.lower())
 
 
 def _digest(*parts: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sluice.errors import ConfigurationError
+from sluice.errors import ConfigurationError, SluiceError
 from sluice.model import Draft, LandedAcl, Listing
 from sluice.validation import Verdict, validate
 
@@ -215,3 +215,10 @@ def test_verdict_is_that_of_the_rules_applied_one_by_one(tmp_path: Path, rows: l
             bad.add(key)
     verdict = judge(tmp_path, drafts, listing(drafts, **acl_keys))
     assert set(verdict.bad) == bad
+
+
+def test_data_docs_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    """A file where the folder should be, as a full disk or a missing right: what, where, cure."""
+    (tmp_path / "docs").write_text("in the way")
+    with pytest.raises(SluiceError, match=r"Data Docs cannot be written.*run again"):
+        judge(tmp_path, [draft("1")], None)

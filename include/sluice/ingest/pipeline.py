@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
 from sluice.catalog import Catalog, runs
 from sluice.embedding import open_embedder
-from sluice.errors import AlreadyRunning, LoadHeld, SluiceError
+from sluice.errors import AlreadyRunning, CatalogUnavailable, LoadHeld, SluiceError
 from sluice.landing import Zone
 from sluice.model import Policy
 from sluice.ports import Embedder, Index
@@ -110,8 +110,15 @@ def _recorded(
         runs.begin(connection, run_id, name)
     try:
         yield
-    except SluiceError as error:
-        with catalog.begin() as connection:
-            state: runs.RunState = "held" if isinstance(error, LoadHeld) else "failed"
-            runs.finish(connection, run_id, state, str(error))
+    except BaseException as error:  # Ctrl-C and a full disk too: no run that ended looks running
+        state: runs.RunState = "held" if isinstance(error, LoadHeld) else "failed"
+        with suppress(CatalogUnavailable), catalog.begin() as connection:
+            runs.finish(connection, run_id, state, _said(error))
         raise
+
+
+def _said(error: BaseException) -> str:
+    """What a run's record says; of a stranger only its name, since it may quote what it read."""
+    if isinstance(error, SluiceError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: see the log of its task"

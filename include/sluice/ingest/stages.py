@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sluice import landing, validation
 from sluice.catalog import documents, drift, permissions, quarantine, runs
-from sluice.documents import to_document
+from sluice.documents import clean, to_document
 from sluice.errors import BadInput, LoadHeld, SourceUnavailable
 from sluice.ingest.build import Builder, Built, recipe
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, lost_fraction, plan
 from sluice.ingest.progress import Progress
-from sluice.model import Document, Grant, LandedRow, Listing, RunSummary, Window
+from sluice.model import Document, Draft, Grant, LandedRow, Listing, RunSummary, Window
 from sluice.ports import Source
 
 STAGES = (  # in the order they happen; JSON keeps none
@@ -118,7 +118,7 @@ def validate(
         with progress.stage("validate"):
             verdict = validation.validate(
                 source.name,
-                [source.draft(row) for row in work.rows],
+                [_seen(source.draft(row)) for row in work.rows],
                 work.listing,
                 suites=pipeline.suites,
                 docs=pipeline.settings.data_docs_path / source.name / run_id,
@@ -261,6 +261,15 @@ def _narrow(pipeline: Pipeline, source: Source, work: _Work) -> None:
         permissions.introduce(connection, source.name, {NOBODY: frozenset(), **targets})
         permissions.narrow(connection, source.name, grants)
         documents.guard(connection, source.name, moved)
+
+
+def _seen(draft: Draft) -> Draft:
+    """The draft as validation judges it: a title or text of which nothing can be seen is empty."""
+    return replace(draft, title=_visible(draft.title), text=_visible(draft.text))
+
+
+def _visible(text: str | None) -> str | None:
+    return text if text is None or clean(text).strip() else ""
 
 
 def _content_hash(source: Source, row: LandedRow) -> str | None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sluice.errors import ConfigurationError
+from sluice.errors import ConfigurationError, SluiceError
 from sluice.model import Draft, Listing
 from sluice.validation.frame import frame
 
@@ -110,8 +110,7 @@ def _run(batch: pd.DataFrame, suites: Sequence[gx.ExpectationSuite], docs: Path)
         ProgressBarsConfig,
     )
 
-    shutil.rmtree(docs, ignore_errors=True)
-    docs.mkdir(parents=True)
+    _clear(docs)
     context = gx.get_context(
         mode="ephemeral",
         project_config=DataContextConfig(
@@ -138,16 +137,35 @@ def _run(batch: pd.DataFrame, suites: Sequence[gx.ExpectationSuite], docs: Path)
             "unexpected_index_column_names": ["row_key"],
         },
     )
-    outcome = context.checkpoints.add(checkpoint).run(
-        batch_parameters={"dataframe": batch},
-        expectation_parameters={
-            "earliest": _EARLIEST.replace(tzinfo=None),  # as the frame's times: UTC, unsaid
-            "latest": (datetime.now(UTC) + _TOLERANCE).replace(tzinfo=None),
-        },
-    )
+    try:
+        outcome = context.checkpoints.add(checkpoint).run(
+            batch_parameters={"dataframe": batch},
+            expectation_parameters={
+                "earliest": _EARLIEST.replace(tzinfo=None),  # as the frame's times: UTC, unsaid
+                "latest": (datetime.now(UTC) + _TOLERANCE).replace(tzinfo=None),
+            },
+        )
+    except OSError as error:
+        raise _unwritten(error, docs) from error
     _slim(docs)
     for each in outcome.run_results.values():
         yield from each.results
+
+
+def _clear(docs: Path) -> None:
+    shutil.rmtree(docs, ignore_errors=True)
+    try:
+        docs.mkdir(parents=True)
+    except OSError as error:
+        raise _unwritten(error, docs) from error
+
+
+def _unwritten(error: OSError, docs: Path) -> SluiceError:
+    return SluiceError(
+        f"the Data Docs cannot be written: {error.strerror or error}",
+        subject=str(docs),
+        cure="Mend the folder or free some disk space, and run again",
+    )
 
 
 def _site(docs: Path) -> Any:
