@@ -69,5 +69,7 @@ def _wait_for_the_parent(place: str) -> None:
 
 if __name__ == "__main__":
     url, name, content = sys.argv[1:]
-    landing.land(Scripted(name, json.loads(content), _wait_for_the_parent), landing.Zone(url, "main"))
+    landing.land(
+        Scripted(name, json.loads(content), _wait_for_the_parent), landing.Zone(url, "main")
+    )
     _wait_for_the_parent("done")

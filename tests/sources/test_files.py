@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from landed import BROKEN, drafts_of, state
 from sluice import landing
 from sluice.documents import to_document
-from sluice.landing import Zone
 from sluice.errors import ConfigurationError, SourceUnavailable
+from sluice.landing import Zone
 from sluice.model import PUBLIC, Grant, Load, Principal, Window
 from sluice.sources import Files
 
@@ -85,9 +86,7 @@ def test_edit_of_same_size_with_its_old_time_restored_is_found(
     os.utime(page, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert page.stat().st_size == before.st_size
     assert page.stat().st_mtime_ns == before.st_mtime_ns
-    assert (
-        state(zone, files, landing.land(files, zone))["a.md"].text == "# A\n\nFIRST\n"
-    )
+    assert state(zone, files, landing.land(files, zone))["a.md"].text == "# A\n\nFIRST\n"
 
 
 def test_move_is_one_gone_and_one_new(root: Path, files: Files, zone: Zone) -> None:
@@ -164,9 +163,7 @@ def test_access_file_that_is_no_file_closes_its_folder(
     assert (seen["x/page.md"].acl, seen["y/page.md"].acl) == (BROKEN, BROKEN)
 
 
-def test_names_that_cannot_be_ids_are_quarantined(
-    root: Path, files: Files, zone: Zone
-) -> None:
+def test_names_that_cannot_be_ids_are_quarantined(root: Path, files: Files, zone: Zone) -> None:
     """Newlines, reordering marks, broken UTF-8 and endless names get a digest for a key."""
     for odd in ("new\nline.md", "rtl\u202emd.exe.md", "zero\u200bwidth.md"):
         (root / odd).write_text("x")
@@ -184,20 +181,14 @@ def test_names_that_cannot_be_ids_are_quarantined(
     assert all(drafts[key].native_id is None for key in seen if key.startswith("missing:"))
 
 
-def test_file_named_like_a_digest_keeps_its_own_id(
-    root: Path, files: Files, zone: Zone
-) -> None:
+def test_file_named_like_a_digest_keeps_its_own_id(root: Path, files: Files, zone: Zone) -> None:
     """Whether a row has an id is on record, not guessed from its key."""
     (root / "missing:x.md").write_text("# hi")
     landing.land(files, zone)
-    assert (
-        drafts_of(zone, files, ["missing:x.md"])["missing:x.md"].native_id == "missing:x.md"
-    )
+    assert drafts_of(zone, files, ["missing:x.md"])["missing:x.md"].native_id == "missing:x.md"
 
 
-def test_broken_access_file_closes_its_folder_at_once(
-    root: Path, files: Files, zone: Zone
-) -> None:
+def test_broken_access_file_closes_its_folder_at_once(root: Path, files: Files, zone: Zone) -> None:
     """Breaking the rules makes the pages unreadable, mending them opens them: no page is read."""
     settle()
     landing.land(files, zone)
@@ -233,22 +224,16 @@ def test_window_reads_what_changed_inside_it_and_lists_everything(
     (root / "b.md").write_text("new")
     (root / "a.md").unlink()
     now = datetime.now(UTC)
-    past = landing.land(
-        files, zone, Window(now - timedelta(days=2), now - timedelta(days=1))
-    )
+    past = landing.land(files, zone, Window(now - timedelta(days=2), now - timedelta(days=1)))
     assert past.rows == 0 and past.listing is not None
     assert set(past.listing.acl_keys) == {"b.md"}
-    today = landing.land(
-        files, zone, Window(now - timedelta(days=1), now + timedelta(days=1))
-    )
+    today = landing.land(files, zone, Window(now - timedelta(days=1), now + timedelta(days=1)))
     assert today.rows == 1
     assert set(state(zone, files, landing.land(files, zone))) == {"b.md"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="skipped: root may read everything")
-def test_folder_that_may_not_be_read_stops_the_run(
-    root: Path, files: Files, zone: Zone
-) -> None:
+def test_folder_that_may_not_be_read_stops_the_run(root: Path, files: Files, zone: Zone) -> None:
     """Half a listing is no listing: what cannot be seen must not look deleted."""
     (root / "closed").mkdir(mode=0)
     with pytest.raises(SourceUnavailable, match="cannot be read"):
@@ -328,9 +313,7 @@ def test_file_url_is_a_local_path(root: Path, name: str, zone: Zone) -> None:
     assert state(zone, files, load)["link.md"].problems
 
 
-def test_all_rust_rfcs_convert_without_a_problem(
-    name: str, shared_data: Path, zone: Zone
-) -> None:
+def test_all_rust_rfcs_convert_without_a_problem(name: str, shared_data: Path, zone: Zone) -> None:
     """A real corpus lands whole, and a second run finds nothing to do."""
     files = Files(name=name, url=str(shared_data / "rust-rfcs" / "text"))
     load = landing.land(files, zone)
@@ -338,3 +321,10 @@ def test_all_rust_rfcs_convert_without_a_problem(
     assert len(seen) == 648
     assert not [key for key, each in seen.items() if each.problems or not each.text]
     assert landing.land(files, zone).rows == 0
+
+
+def test_an_address_of_no_known_store_is_one_line(zone: Zone) -> None:
+    """A misspelt scheme is the owner's mistake: no trace of a library, and no retry."""
+    source = Files(name=f"s{uuid.uuid4().hex[:12]}", url="s4://bucket/handbook")
+    with pytest.raises(ConfigurationError, match="s4://bucket/handbook: no store"):
+        landing.land(source, zone)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from landed import state
 from sluice import landing
-from sluice.landing import Zone
 from sluice.errors import SourceUnavailable
+from sluice.landing import Zone
 from sluice.model import PUBLIC, Column, Draft, Grant, LandedRow, Policy, Principal, Window
 from sluice.sources import Files
 
@@ -60,9 +60,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_rules_tightened_after_a_page_was_read_guard_it(
-    root: Path, name: str, zone: Zone
-) -> None:
+def test_rules_tightened_after_a_page_was_read_guard_it(root: Path, name: str, zone: Zone) -> None:
     """The new-enemy rule: whoever was shut out before the page was written does not see it."""
     rules = root / ".access.yaml"
     source = Meddled(Files(name=name, url=str(root)), lambda: rules.write_text(EVE_ONLY))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from landed import BROKEN, drafts_of, state
 from sluice import landing
 from sluice.catalog import connect
-from sluice.landing import Zone
 from sluice.errors import ConfigurationError, SchemaDrift, SourceError, SourceUnavailable
+from sluice.landing import Zone
 from sluice.model import PUBLIC, Effect, Grant, Principal, Window
 from sluice.sources import SqlTable
 
@@ -105,9 +105,7 @@ def test_acl_query_gives_each_object_its_grants(run: Run, desk: SqlTable, zone: 
     assert seen["3"].acl is None
 
 
-def test_acl_row_that_means_nothing_closes_its_object(
-    run: Run, desk: SqlTable, zone: Zone
-) -> None:
+def test_acl_row_that_means_nothing_closes_its_object(run: Run, desk: SqlTable, zone: Zone) -> None:
     """A bad principal or effect is an error for that object; the others stay open."""
     run(
         "INSERT INTO {schema}.access"

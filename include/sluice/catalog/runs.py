@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from sluice.errors import ConfigurationError
+
 LoadState = Literal["validated", "held", "published"]
 RunState = Literal["succeeded", "held", "failed"]
 
@@ -16,18 +18,30 @@ RunState = Literal["succeeded", "held", "failed"]
 def ensure_source(
     connection: sa.Connection, source: str, kind: str, max_acl_age: timedelta | None
 ) -> None:
-    """Make the source known, with the owner's newest policy."""
-    connection.execute(
+    """Make the source known, with the owner's newest policy.
+
+    Raises:
+        ConfigurationError: a directory has this name, or is to take the name of a source: the
+            policy of one would count for the other.
+    """
+    known = connection.execute(
         sa.text(
             """
-            INSERT INTO sluice.source (source, kind, max_acl_age)
+            INSERT INTO sluice.source AS s (source, kind, max_acl_age)
             VALUES (:source, :kind, :max_acl_age)
             ON CONFLICT (tenant_id, source) DO UPDATE
                 SET kind = excluded.kind, max_acl_age = excluded.max_acl_age
+                WHERE (s.kind = 'directory') = (excluded.kind = 'directory')
             """
         ),
         {"source": source, "kind": kind, "max_acl_age": max_acl_age},
-    )
+    ).rowcount
+    if not known:
+        raise ConfigurationError(
+            "a source and a directory have the same name",
+            subject=source,
+            cure="Give one of them another name in its DAG file",
+        )
 
 
 def lock_source(connection: sa.Connection, source: str) -> bool:

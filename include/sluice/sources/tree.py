@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from sluice.errors import SourceUnavailable
+from sluice.errors import ConfigurationError, SourceUnavailable
 from sluice.sources.access_file import NAME as ACCESS_FILE
 
 _TICK = 100_000_000  # ns; a file younger than this can change again within one tick of its clock
@@ -156,9 +156,16 @@ class RemoteTree:
 
         protocol = url.partition("://")[0]
         self._url = url
-        self._fs = fsspec.filesystem(
-            protocol, skip_instance_cache=True, use_listings_cache=False, **options
-        )
+        try:
+            self._fs = fsspec.filesystem(
+                protocol, skip_instance_cache=True, use_listings_cache=False, **options
+            )
+        except (ValueError, ImportError) as error:
+            raise ConfigurationError(
+                f"no store is reached by this address: {error}",
+                subject=url,
+                cure="Correct it in the DAG file, or install what reads it",
+            ) from error
         self._root = self._fs._strip_protocol(url).rstrip("/")
 
     def entries(self) -> Iterator[Entry]:
