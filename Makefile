@@ -27,10 +27,8 @@ test:
 
 check:
 	@$(ENVIRONMENT) requirements-dev.txt
-	$(RUN)ruff format --check
-	$(RUN)ruff check
-	$(RUN)mypy
-	$(RUN)lint-imports
+	@failed=0; for each in "ruff format --check" "ruff check" mypy lint-imports; do \
+		echo "$$each"; $(RUN)$$each || failed=1; done; exit $$failed
 
 lock:
 	@$(ENVIRONMENT)
