@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from sluice.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from sluice.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from landing_child import Scripted
 from sluice import landing
 from sluice.catalog import connect
-from sluice.landing import Zone
 from sluice.errors import CatalogUnavailable, SourceUnavailable
+from sluice.landing import Zone
 from sluice.model import Load
 
 BEFORE = {f"k{number}": "one" for number in range(10)}

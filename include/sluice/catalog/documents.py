@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from sluice.errors import AlreadyRunning
 from sluice.model import Document
 
 
@@ -140,7 +141,12 @@ def unfinished(connection: sa.Connection, source: str) -> dict[int, str]:
 
 
 def flip(connection: sa.Connection, generations: Collection[int]) -> None:
-    """Make ``generations`` live and retire what they replace. Readers see all of it or nothing."""
+    """Make ``generations`` live and retire what they replace. Readers see all of it or nothing.
+
+    Raises:
+        AlreadyRunning: some are no longer being built. A run whose connection died has lost its
+            lock; another took what it had built for left behind, and collected it.
+    """
     chosen = {"generations": list(generations)}
     connection.execute(
         sa.text(
@@ -173,10 +179,18 @@ def flip(connection: sa.Connection, generations: Collection[int]) -> None:
         ),
         chosen,
     )
-    connection.execute(
-        sa.text("UPDATE sluice.generation SET state = 'live' WHERE generation = ANY(:generations)"),
+    flipped = connection.execute(
+        sa.text(
+            "UPDATE sluice.generation SET state = 'live'"
+            " WHERE state = 'building' AND generation = ANY(:generations)"
+        ),
         chosen,
-    )
+    ).rowcount
+    if flipped != len(generations):
+        raise AlreadyRunning(
+            "another run took over and collected what this one had built",
+            cure="Nothing of it became visible; run the source again",
+        )
 
 
 def delete(connection: sa.Connection, document_ids: Collection[str]) -> None:
