@@ -156,9 +156,7 @@ def test_row_belongs_to_the_newest_load_that_changed_it(name: str, zone: Zone) -
     assert len(both) == 11
 
 
-def test_listing_is_believed_only_while_it_is_whole(
-    name: str, zone: Zone, database: str
-) -> None:
+def test_listing_is_believed_only_while_it_is_whole(name: str, zone: Zone, database: str) -> None:
     """A key that went missing from the table makes the listing no proof of anything."""
     source = Scripted(name, BEFORE)
     load = landing.land(source, zone)
