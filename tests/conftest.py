@@ -20,6 +20,21 @@ for name in [n for n in os.environ if n.startswith("SLUICE_")]:
     del os.environ[name]  # a developer's own settings must not reach a test
 
 
+LONGEST = ("tests/e2e/", "tests/faults/", "tests/properties/")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker ends long after the other.
+
+    The end-to-end tests share one stack, so they go to one worker.
+    """
+    for item in items:
+        if item.nodeid.startswith("tests/e2e/"):
+            item.add_marker(pytest.mark.xdist_group("stack"))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
     """A PostgreSQL server that lives as long as the test session."""
