@@ -60,7 +60,7 @@ def child(work: Callable[[], object]) -> int:
     if pid == 0:
         try:
             work()
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # a child must end here, never in pytest
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
@@ -173,7 +173,7 @@ def main(config: dict[str, str]) -> None:
     if reader == 0:
         try:
             read_on(settings, report, stop)
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # a child must end here, never in pytest
             traceback.print_exc()
             os._exit(1)
         os._exit(0)

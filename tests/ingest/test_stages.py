@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from sluice import ingest
 from sluice.access import Access
 from sluice.errors import LoadHeld, NotFound
-from sluice.ingest import Pipeline
-from sluice.ingest.stages import STAGES
+from sluice.ingest import STAGES, Pipeline
 from sluice.model import PUBLIC, Caller, Policy, Principal, RunSummary, Window
 from sluice.settings import Settings
 from sluice.sources import Files

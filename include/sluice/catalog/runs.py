@@ -47,8 +47,10 @@ def ensure_source(
 def lock_source(connection: sa.Connection, source: str) -> bool:
     """Take the source's lock until the transaction ends; False where another run holds it.
 
-    The lock lives in the server: it goes with the connection, so a killed run frees it.
+    The lock lives in the server: it goes with the connection, so a killed run frees it. A server
+    that ends idle transactions must not end this one, which is idle while the work is done.
     """
+    connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     return bool(
         connection.execute(
             sa.text(
@@ -85,6 +87,11 @@ def loads(connection: sa.Connection, source: str, states: Collection[LoadState])
         {"source": source, "states": list(states)},
     )
     return {row.load_id for row in rows}
+
+
+def overtaken(connection: sa.Connection, source: str, load_ids: Collection[str]) -> bool:
+    """Whether another run has published any of these loads."""
+    return not loads(connection, source, ["published"]).isdisjoint(load_ids)
 
 
 def mark_loads(

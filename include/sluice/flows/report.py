@@ -17,14 +17,13 @@ _DOCUMENTS = (
     "quarantined",
 )
 _WORK = ("chunks", "embedded")
-_STAGES = ("extract", "narrow", "validate", "plan", "chunk", "embed", "index", "flip", "collect")
 
 
 def counts(summary: RunSummary) -> dict[str, Any]:
     """The summary as plain JSON; stage times in seconds."""
     plain = asdict(summary)
     plain["load_ids"] = list(summary.load_ids)
-    plain["stages"] = {name: round(seconds, 2) for name, seconds in _stages(summary)}
+    plain["stages"] = {name: round(seconds, 2) for name, seconds in summary.stages.items()}
     return plain
 
 
@@ -33,7 +32,7 @@ def table(summary: RunSummary) -> list[str]:
     plain = asdict(summary)
     names = [*_DOCUMENTS, *_WORK]
     lines = [f"{name.replace('_', ' '):<15}{plain[name]:>10,}" for name in names]
-    lines += [f"{name:<15}{seconds:>9.2f} s" for name, seconds in _stages(summary)]
+    lines += [f"{name:<15}{seconds:>9.2f} s" for name, seconds in summary.stages.items()]
     width = max(map(len, lines))
     documents, work = len(_DOCUMENTS), len(_WORK)
     rule = "─" * width
@@ -47,9 +46,3 @@ def table(summary: RunSummary) -> list[str]:
         *lines[documents + work :],
         rule,
     ]
-
-
-def _stages(summary: RunSummary) -> list[tuple[str, float]]:
-    """The stages in the order in which they happen."""
-    order = {name: place for place, name in enumerate(_STAGES)}
-    return sorted(summary.stages.items(), key=lambda stage: order.get(stage[0], len(order)))

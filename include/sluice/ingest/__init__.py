@@ -13,9 +13,12 @@ from __future__ import annotations
 from sluice.ingest.directory import sync_directory
 from sluice.ingest.pipeline import Pipeline, open_pipeline
 from sluice.ingest.progress import Progress
-from sluice.ingest.stages import Validated, extract, publish, run, validate
+from sluice.ingest.publishing import STAGES, publish
+from sluice.ingest.stages import extract, run
+from sluice.ingest.validating import Validated, validate
 
 __all__ = [
+    "STAGES",
     "Pipeline",
     "Progress",
     "Validated",

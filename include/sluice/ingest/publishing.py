@@ -1,0 +1,163 @@
+"""The third stage: what was validated becomes live, in one flip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sluice.catalog import documents, permissions, runs
+from sluice.documents import to_document
+from sluice.errors import AlreadyRunning
+from sluice.ingest.build import Builder, Built, recipe
+from sluice.ingest.pipeline import Pipeline, exclusive
+from sluice.ingest.plan import Change, Plan, plan
+from sluice.ingest.progress import Progress
+from sluice.ingest.work import Work, grants, left_to_do
+from sluice.model import Document, RunSummary
+from sluice.ports import Source
+
+STAGES = (  # in the order they happen; JSON keeps none
+    "extract",
+    "narrow",
+    "validate",
+    "plan",
+    "chunk",
+    "embed",
+    "index",
+    "flip",
+    "collect",
+    "optimize",
+)
+
+
+def publish(
+    pipeline: Pipeline, source: Source, run_id: str, *, progress: Progress | None = None
+) -> RunSummary:
+    """Make everything validated live, in one flip, and collect what it replaced.
+
+    Raises:
+        IndexUnavailable: the index cannot be written, or lost something; nothing became visible.
+    """
+    progress = progress or Progress()
+    with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
+        with progress.stage("collect"):
+            _collect(pipeline, source.name, progress)
+        with progress.stage("plan"):
+            work = left_to_do(pipeline, source)
+            if work is None or not work.validated:  # left to the run that landed something newer
+                return _finish(pipeline, source, run_id, (), {}, Built(), progress)
+            todo = _plan(pipeline, source, work)
+            with pipeline.catalog.begin() as connection:
+                acl_ids = permissions.ensure_acls(
+                    connection, source.name, {each.acl_key for each in todo.builds}
+                )
+        builder = Builder(
+            pipeline.catalog,
+            pipeline.index,
+            pipeline.embedder,
+            run_id=run_id,
+            batch=pipeline.batch,
+            progress=progress,
+        )
+        built = builder.build(todo.builds, acl_ids)
+        with progress.stage("flip"):
+            regranted = _flip(pipeline, source, work, todo, built)
+        with progress.stage("collect"):
+            _collect(pipeline, source.name, progress)
+        with progress.stage("optimize"):  # after the flip: nobody waits for it
+            if pipeline.index.wants_optimizing():
+                pipeline.index.optimize()
+        counts = _counts(todo, regranted)
+        return _finish(pipeline, source, run_id, work.load_ids, counts, built, progress)
+
+
+def _plan(pipeline: Pipeline, source: Source, work: Work) -> Plan:
+    incoming: dict[str, Document] = {}
+    for row in work.rows:
+        if row.key not in work.rejected:
+            acl_key = work.listing.acl_keys.get(row.key)
+            document = to_document(source.draft(row), source.name, acl_key or "")
+            incoming[document.id] = document
+    listed = {f"{source.name}:{key}": acl_key for key, acl_key in work.listing.acl_keys.items()}
+    return plan(
+        work.known,
+        incoming,
+        listed,
+        recipe(pipeline.embedder),
+        indexed=pipeline.index.generations(),
+    )
+
+
+def _flip(
+    pipeline: Pipeline, source: Source, work: Work, todo: Plan, built: Built
+) -> frozenset[str]:
+    """The one transaction that readers notice; return the documents whose readers changed.
+
+    The lock goes with its connection, and this run may not have noticed that it went. So what was
+    planned is thrown away if another run has published the same loads meanwhile.
+    """
+    with pipeline.catalog.begin() as connection:
+        changed = permissions.apply(  # row-locks the source: the next line sees whoever was first
+            connection, source.name, grants(work.listing), work.listing.observed_at
+        )
+        if runs.overtaken(connection, source.name, work.load_ids):
+            raise AlreadyRunning(
+                "another run published this load meanwhile",
+                subject=source.name,
+                cure="Nothing is lost; the next run takes up what is left",
+            )
+        documents.flip(connection, built.generations)
+        documents.guard(connection, source.name, todo.guard)
+        documents.describe(connection, todo.describe)
+        documents.delete(connection, todo.deleted)
+        runs.mark_loads(connection, source.name, work.load_ids, "published")
+        runs.synced(connection, source.name)
+        return frozenset(documents.under(connection, changed))
+
+
+def _collect(pipeline: Pipeline, name: str, progress: Progress) -> None:
+    """Remove from the index what no reader can reach: replaced, deleted, or half built."""
+    with pipeline.catalog.begin() as connection:
+        generations = documents.unfinished(connection, name)
+    if generations:
+        pipeline.index.delete(generations.keys())
+        progress.reached("collect: deleted")
+        with pipeline.catalog.begin() as connection:
+            documents.collected(connection, generations.keys())
+
+
+def _finish(
+    pipeline: Pipeline,
+    source: Source,
+    run_id: str,
+    load_ids: tuple[str, ...],
+    counts: Mapping[str, int],
+    built: Built,
+    progress: Progress,
+) -> RunSummary:
+    """Close the run's record and say what it did."""
+    with pipeline.catalog.begin() as connection:
+        runs.note(
+            connection,
+            run_id,
+            {
+                **counts,
+                "load_ids": list(load_ids),
+                "chunks": built.chunks,
+                "embedded": built.embedded,
+                "stages": progress.seconds,
+            },
+        )
+        noted = runs.summary(connection, run_id)
+        runs.finish(connection, run_id, "succeeded")
+    noted["load_ids"] = tuple(noted["load_ids"])
+    noted["stages"] = {each: noted["stages"][each] for each in STAGES if each in noted["stages"]}
+    return RunSummary(source=source.name, run_id=run_id, **noted)
+
+
+def _counts(todo: Plan, regranted: frozenset[str]) -> dict[str, int]:
+    """Documents by change; one that is otherwise unchanged but has other readers is ACL-only."""
+    counts = {change.value: todo.count(change) for change in Change}
+    quiet = sum(1 for each in regranted if todo.changes.get(each) is Change.UNCHANGED)
+    counts[Change.UNCHANGED] -= quiet
+    counts[Change.ACL_ONLY] += quiet
+    return counts
