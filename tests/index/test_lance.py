@@ -68,6 +68,34 @@ def test_an_index_removed_under_an_open_client_is_an_error_until_it_is_made_agai
     assert [c.document_id for c in index.search_terms("alpha", {1}, 10)] == ["new"]
 
 
+def test_every_way_to_read_survives_an_index_made_again(store: Store) -> None:
+    """Also where the new index is as many commits old as the one that a client had open."""
+    index = store.made()
+    index.upsert(generation_of(1, 20))
+    asked = unit(1, 2)[0]
+    reads = {
+        "terms": lambda: {each.document_id for each in index.search_terms("alpha", {1}, 5)},
+        "vector": lambda: {each.document_id for each in index.search_vector(asked, {1}, 5)},
+        "count": lambda: index.count([1, 2]),
+        "generations": index.generations,
+    }
+    for read in reads.values():
+        read()
+    shutil.rmtree(store.path)
+    for read in reads.values():
+        with pytest.raises(IndexUnavailable, match="Ingest a source first") as error:
+            read()
+        assert ".rs:" not in _said(error)  # where in somebody's Rust it arose helps no operator
+    store.made().upsert(generation_of(2, 30, "new"))
+    found = {name: read() for name, read in reads.items()}
+    assert found == {
+        "terms": {"new"},
+        "vector": {"new"},
+        "count": {1: 0, 2: 30},
+        "generations": {2},
+    }
+
+
 def test_a_table_of_another_schema_is_refused(store: Store) -> None:
     """A table that some other program left under our name is neither read nor written."""
     store.made()

@@ -217,6 +217,7 @@ class LanceIndex:
         except SluiceError:
             raise
         except Exception as error:  # its Rust core maps errors to many types
+            self._opened = None  # the folder may have been thrown away, and made anew since
             raise _unavailable(error, self._path) from error
 
     @contextlib.contextmanager
@@ -273,7 +274,7 @@ def _unavailable(error: Exception, path: Path) -> IndexUnavailable:
         cure = "Give this user read and write access to the folder"
     elif "does not match existing table" in said:
         cure = rows.FOREIGN
-    elif "was not found" in said or "does not exist" in said:
+    elif "was not found" in said or "does not exist" in said or said.endswith("/_versions"):
         cure = "Ingest a source first: that makes the index"
     return IndexUnavailable(said, subject=str(path), cure=cure)
 
@@ -281,4 +282,7 @@ def _unavailable(error: Exception, path: Path) -> IndexUnavailable:
 def _line(error: Exception) -> str:
     """The first line of what ``error`` says, without the trail of Rust source lines."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300].rstrip(".")
+    return _TRAIL.sub("", lines[0])[:300].rstrip(".")
+
+
+_TRAIL = re.compile(r",?\s*\S+\.rs:\d+(:\d+)?")
