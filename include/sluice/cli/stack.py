@@ -75,6 +75,7 @@ def _show(ready: Ready, display: Display, *, once: bool) -> None:
         return
     display.heading("Go on with")
     display.line(f"  Airflow        {ready.url}   login {ready.user} / {ready.password}")
+    display.line(f"  Airflow's CLI  export AIRFLOW_HOME={ready.airflow_home}")
     display.line(f"  API            {ready.url}/sluice/openapi.json")
     display.line(f"  Ask yourself   {ready.curl}")
     display.line("  Stop           Ctrl-C, or `make down` from elsewhere\n")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 
 from sluice.errors import StackError
@@ -34,6 +35,7 @@ class Ready:
     url: str
     user: str
     password: str
+    airflow_home: Path
     curl: str
     answers: Sequence[Answer]
 
@@ -143,7 +145,7 @@ def _rise(
         with display.phase("Two answers"):
             answers = sample.ask_all(url, key)
         curl = sample.curl(url, key, answers[-1].person)
-        ready(Ready(url, airflow.LOGIN, kept.login, curl, answers))
+        ready(Ready(url, airflow.LOGIN, kept.login, home.airflow, curl, answers))
         with display.phase("All programs") as say:
             _start(watcher, programs, programs)
             tick = _ticker(watcher, "Airflow", _AIRFLOW_PATIENCE, say)
