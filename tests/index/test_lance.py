@@ -55,6 +55,13 @@ def test_an_index_that_is_not_there_yet_says_how_to_make_it(store: Store) -> Non
         store.open().upsert([row()])
 
 
+def test_looking_for_an_index_makes_no_folder(store: Store) -> None:
+    """A question, or a look at the status, must not lay claim to a home."""
+    with pytest.raises(IndexUnavailable):
+        store.open().ping()
+    assert not store.path.exists()
+
+
 def test_an_index_removed_under_an_open_client_is_an_error_until_it_is_made_again(
     store: Store,
 ) -> None:

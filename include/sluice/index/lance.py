@@ -83,8 +83,7 @@ class LanceIndex:
             IndexUnavailable: the folder cannot be used, or holds another schema under our name.
         """
         with self._reading():  # what is complete must not wait for whoever writes
-            made = (self._path / f"{self._name}.lance").is_dir()
-            if made and _INDEXES.keys() <= _indexed(self._table()):
+            if self._made() and _INDEXES.keys() <= _indexed(self._table()):
                 return
         with self._writing():
             table = self._connect().create_table(self._name, schema=self._schema, exist_ok=True)
@@ -191,12 +190,17 @@ class LanceIndex:
         with self._reading():
             self._table().count_rows()
 
+    def _made(self) -> bool:
+        return (self._path / f"{self._name}.lance").is_dir()
+
     def _connect(self) -> lancedb.DBConnection:
         # Interval zero: every read looks for the newest version. The default never looks again.
         return lancedb.connect(self._path, read_consistency_interval=timedelta(0))
 
     def _table(self) -> Table:
         if self._opened is None:
+            if not self._made():  # the store would make folders only to say so
+                raise IndexUnavailable("it is not there", subject=str(self._path), cure=_ABSENT)
             table = self._connect().open_table(self._name)
             rows.require(self._schema, table.schema, self._path)
             self._opened = table
@@ -265,6 +269,9 @@ def _indexed(table: Table) -> set[str]:
     return {column for index in table.list_indices() for column in index.columns}
 
 
+_ABSENT = "Ingest a source first: that makes the index"
+
+
 def _unavailable(error: Exception, path: Path) -> IndexUnavailable:
     said = _line(error)
     cure = "Check the folder and run this again"
@@ -275,7 +282,7 @@ def _unavailable(error: Exception, path: Path) -> IndexUnavailable:
     elif "does not match existing table" in said:
         cure = rows.FOREIGN
     elif "was not found" in said or "does not exist" in said or said.endswith("/_versions"):
-        cure = "Ingest a source first: that makes the index"
+        cure = _ABSENT
     return IndexUnavailable(said, subject=str(path), cure=cure)
 
 
