@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -13,9 +15,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from serving import Site, serving
+from sluice.api.services import Services
 from sluice.catalog import connect
 from sluice.settings import Settings
-from world import ADA, BEN
+from world import ADA, BEN, DIRECTORY
 
 ASK = {"query": "kettle", "as": "user:ada@x.org"}
 
@@ -213,6 +216,8 @@ def test_bad_input_is_a_422(site: Site, fields: dict[str, object]) -> None:
         b'{"query": "kettle", "as": "user:\\ud800@x.org"}',
         b'{"query": "kettle", "as": "user:ada@x.org", "k": 1' + b"0" * 5000 + b"}",
         b'{"query": "kettle", "as": "user:ada@x.org", "max_staleness_seconds": NaN}',
+        b'{"query": "kettle", "as": "user:ada@x.org", "as": "user:ben@x.org"}',
+        b'{"query": "kettle", "as": "user:ada@x.org", "\\u0061s": "user:ada@x.org"}',
         b"[" * 60_000,
         b'{"a":' * 10_000,
     ],
@@ -289,6 +294,18 @@ def test_demands_on_freshness_are_met_or_refused(site: Site) -> None:
     version = search(site).json()["acl_version"]
     assert search(site, min_acl_version=version).status_code == 200
     refused(search(site, min_acl_version=version + 1), 409, "too_stale")
+
+
+def test_a_late_directory_is_not_named_to_agents(site: Site) -> None:
+    """What it is called and how it is mended is for the operator, in the log."""
+    site.world.people({})
+    site.world.age(DIRECTORY, timedelta(hours=1), timedelta(hours=2))
+    try:
+        error = refused(search(site), 409, "too_stale")
+        assert DIRECTORY not in str(error) and "DAG" not in str(error)
+    finally:
+        site.world.age(DIRECTORY, None, timedelta(0))
+    assert search(site).status_code == 200
 
 
 def test_health_is_told_without_a_key(site: Site) -> None:
@@ -372,6 +389,23 @@ def test_an_index_that_goes_away_is_a_503_and_comes_back(site: Site) -> None:
     finally:
         folder.with_name("elsewhere").rename(folder)
     assert search(site).status_code == 200
+
+
+def test_an_index_thrown_away_is_not_ready_until_it_is_filled_again(site: Site) -> None:
+    """Made anew under a running server it is empty, which is not ready; filled it is, at once."""
+    assert search(site).status_code == 200
+    folder = site.services.settings.index_path
+    folder.rename(folder.with_name("old"))
+    try:
+        Services(site.services.settings).index.ensure()
+        ready = site.agent.get("/healthz/ready")
+        assert (ready.status_code, ready.json()["index"]) == (503, False)
+        assert ready.json()["catalog"] is True
+    finally:
+        shutil.rmtree(folder)
+        folder.with_name("old").rename(folder)
+    assert site.agent.get("/healthz/ready").status_code == 200
+    assert len(search(site).json()["hits"]) == 1
 
 
 def test_a_server_that_is_not_set_up_says_so(tmp_path: Path) -> None:

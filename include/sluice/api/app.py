@@ -147,7 +147,7 @@ def _add_routes(app: FastAPI, services: Callable[[], Services]) -> None:
         """Say of each thing that answering needs whether it can be used: 200 or 503."""
         works = {
             "catalog": _works(lambda: services().catalog.check()),
-            "index": _works(lambda: services().index.ping()),
+            "index": _works(lambda: services().check_index()),
             "embedder": _works(lambda: services().embedder),
         }
         if not all(works.values()):

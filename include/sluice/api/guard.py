@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,6 +13,7 @@ from sluice.retrieve import trace_id_of
 
 MAX_BODY = 64 * 1024  # bytes
 _TYPE = "Send it as application/json"
+_TWICE = "Send each field once: what reads the first one and what reads the last would disagree"
 _SIZE = f"Send at most {MAX_BODY} bytes"
 
 
@@ -38,6 +42,8 @@ class Guard:
             respond = refusals.answer(415, "not_json", "the body is no JSON", _TYPE, trace_id)
         elif (body := await _read(headers, receive)) is None:
             respond = refusals.answer(413, "too_long", "the body is too long", _SIZE, trace_id)
+        elif _says_twice(body):
+            respond = refusals.answer(422, "bad_input", "a field is given twice", _TWICE, trace_id)
         else:
             receive = _replay(body, receive)
         await respond(scope, receive, send_uncached)
@@ -61,6 +67,19 @@ async def _read(headers: Headers, receive: Receive) -> bytes | None:
         if len(body) > MAX_BODY:
             return None
     return body
+
+
+def _says_twice(body: bytes) -> bool:
+    """Whether an object of the JSON body has two fields of one name; broken JSON says nothing."""
+    twice = False
+
+    def look(fields: list[tuple[str, object]]) -> None:
+        nonlocal twice
+        twice = twice or len({name for name, _ in fields}) < len(fields)
+
+    with suppress(ValueError, RecursionError):  # the framework refuses those itself
+        json.loads(body, object_pairs_hook=look)
+    return twice
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -39,6 +39,7 @@ _STATUS: dict[type[SluiceError], HTTPStatus] = {
     BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 STATUSES = (401, 403, 404, 409, 413, 415, 422, 503)  # what OpenAPI says may happen
+_TOO_OLD = "the permissions that an answer would rest on are too old"
 _INSIDE: dict[type[SluiceError], str] = {
     CatalogUnavailable: "the catalog does not answer",
     IndexUnavailable: "the index does not answer",
@@ -62,6 +63,9 @@ def install(app: FastAPI) -> None:
 
 
 def _sluice_error(request: Request, error: SluiceError) -> JSONResponse:
+    if isinstance(error, TooStale):  # which directory or source is late is the operator's business
+        _log.warning("%s", error)
+        error = TooStale(_TOO_OLD, cure="Ask again later, or tell the operator the trace_id")
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             said = f"{error.subject}: {error.happened}" if error.subject else error.happened

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 
 from sluice.access import Access
 from sluice.audit import Audit
-from sluice.catalog import Catalog
+from sluice.catalog import Catalog, documents
 from sluice.embedding import open_embedder
+from sluice.errors import CatalogUnavailable, ConfigurationError, IndexUnavailable
 from sluice.keys import Keys
 from sluice.ports import Embedder, Index
 from sluice.retrieve import Retriever
 from sluice.settings import Settings
+
+_LOOKED_FOR = 10  # generations; the flip of one may fall between two looks
 
 
 class Services:
@@ -74,6 +78,24 @@ class Services:
             max_question=self.settings.max_question,
             max_hits=self.settings.max_hits,
         )
+
+    def check_index(self) -> None:
+        """Return if the index can be read and holds some of what is live, where anything is.
+
+        Raises:
+            IndexUnavailable: it cannot, or holds nothing of it.
+        """
+        self.index.ping()
+        with suppress(CatalogUnavailable, ConfigurationError):  # those are not the index's fault
+            with self.catalog.begin() as connection:
+                newest = documents.newest(connection, _LOOKED_FOR)
+            if newest and not any(self.index.count(newest).values()):
+                raise IndexUnavailable(
+                    "it holds nothing of what the catalog says is live",
+                    subject=str(self.settings.index_path),
+                    cure="Check SLUICE_HOME and SLUICE_EMBEDDER; if the index is lost, run every "
+                    "source's DAG: that builds it again",
+                )
 
     def close(self) -> None:
         """Give every connection back."""

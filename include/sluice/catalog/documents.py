@@ -74,6 +74,18 @@ def stored(connection: sa.Connection, document_ids: Collection[str]) -> dict[str
     return {document.id: document for document in documents}
 
 
+def newest(connection: sa.Connection, limit: int) -> list[int]:
+    """The last ``limit`` generations that became live and are in the index, if it is whole."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT generation FROM sluice.generation WHERE state = 'live' AND chunk_count > 0"
+            " ORDER BY generation DESC LIMIT :limit"
+        ),
+        {"limit": limit},
+    )
+    return [int(row.generation) for row in rows]
+
+
 def allocate(connection: sa.Connection, count: int) -> list[int]:
     """Take ``count`` generation numbers; a number taken is never given again."""
     rows = connection.execute(
