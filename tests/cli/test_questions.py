@@ -5,96 +5,26 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
+import sluice
 import sqlalchemy as sa
-from sluice import settings
+from shell import Run, failed
 from sluice.api.services import Services
 from sluice.catalog import quarantine, runs
-from sluice.cli import main
 from sluice.model import LandedRow
 from sluice.settings import Settings
-from world import SOURCE, World, allow
+from world import SOURCE, World
 
 SLUICE = Path(sys.executable).with_name("sluice")
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended and what it said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def world(tmp_path: Path, catalog_url: str) -> Iterator[World]:
-    """A tenant in which Ada may read one page, which tries to clear her screen."""
-    settings = Settings(home=tmp_path, tenant=f"t-{uuid.uuid4().hex[:12]}", catalog_url=catalog_url)
-    services = Services(settings)
-    services.index.ensure()
-    world = World(services.catalog)
-    world.grant({"ada": [allow("user:ada@x.org")]})
-    world.index(services.index, world.publish("page", "ada", "The [bold]kettle\x1b[2J boils."))
-    yield world
-    services.close()
-
-
-@pytest.fixture
-def environment(world: World, tmp_path: Path, catalog_url: str) -> dict[str, str]:
-    """What a shell would have exported."""
-    return {
-        **os.environ,
-        "SLUICE_HOME": str(tmp_path),
-        "SLUICE_TENANT": world.catalog.tenant,
-        "SLUICE_CATALOG_URL": catalog_url,
-    }
-
-
-@pytest.fixture
-def run(
-    environment: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Run]:
-    """Run ``sluice`` as a shell would, without starting another Python."""
-
-    def command(*arguments: str, **changed: str) -> Done:
-        settings.load.cache_clear()
-        with monkeypatch.context() as shell:
-            for name, value in (environment | changed).items():
-                shell.setenv(name, value)
-            shell.setattr(sys, "argv", ["sluice", *arguments])
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        return Done(int(ended.value.code or 0), said.out, said.err)
-
-    yield command
-    settings.load.cache_clear()
-
-
-def failed(done: Done, code: int) -> str:
-    """Check that a command failed in one line, with nothing on stdout; return the line."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("sluice: ")
-    return line
 
 
 def test_search_answers_as_a_person(world: World, run: Run) -> None:
@@ -143,7 +73,8 @@ def test_keys_are_made_listed_and_revoked(run: Run) -> None:
     made = json.loads(
         run("keys", "create", "--agent", "b", "--for", "user:A@x.org", "--json").stdout
     )
-    assert run("keys", "revoke", made["key_id"]).returncode == 0
+    revoked = run("keys", "revoke", made["key_id"], "--json")
+    assert json.loads(revoked.stdout) == {"revoked": made["key_id"]}
     listed = json.loads(run("keys", "list", "--json").stdout)
     assert [(each["agent"], each["acts_for"]) for each in listed] == [
         ("helper", ["public"]),
@@ -186,6 +117,39 @@ def test_status_shows_every_source(world: World, run: Run, tmp_path: Path) -> No
     assert partly.returncode == 4 and "wiki" in partly.stdout
 
 
+def test_status_warns_of_a_source_that_nobody_brings_news_of(world: World, run: Run) -> None:
+    """A week without a run that went through: renamed, removed, or broken."""
+    with world.catalog.begin() as connection:
+        runs.synced(connection, SOURCE)
+    world.age(SOURCE, None, timedelta(days=6))
+    assert "warning" not in run("status").stdout
+    world.age(SOURCE, None, timedelta(days=8))
+    assert f"sluice sources remove {SOURCE}" in run("status").stdout
+
+
+def test_status_ends_as_other_commands_do_without_settings(
+    run: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """What is missing is in the configuration, so it is 2, not 4; and nothing is made of it."""
+    del environment["SLUICE_CATALOG_URL"]
+    done = run("status", SLUICE_HOME=str(tmp_path / "nowhere"))
+    assert done.returncode == 2 and "SLUICE_CATALOG_URL is not set" in done.stdout
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_status_notices_an_index_made_anew_and_empty(
+    world: World, run: Run, tmp_path: Path
+) -> None:
+    """Documents are live and nothing is found: that is no index in order."""
+    shutil.rmtree(tmp_path / "index")
+    settings = Settings(home=tmp_path, tenant=world.catalog.tenant)
+    Services(settings).index.ensure()
+    done = run("status")
+    assert done.returncode == 4 and "holds nothing" in done.stdout
+    world.delete("wiki:page")
+    assert run("status").returncode == 0
+
+
 def test_quarantine_is_listed_and_replayed(world: World, run: Run) -> None:
     """Each row with its reasons; asked for again, one by one or a source at a time."""
     with world.catalog.begin() as connection:
@@ -221,6 +185,7 @@ def test_serve_answers_until_it_is_interrupted(environment: dict[str, str], run:
             assert with_key.json()["info"]["title"] == "Sluice"
             port = url.split(":")[2].split("/")[0]
             assert "cannot listen" in failed(run("serve", "--port", port), 1)
+            assert ".." not in failed(run("serve", "--port", "99999"), 1)
         finally:
             server.send_signal(signal.SIGINT)
             said = server.stderr.read()
@@ -243,6 +208,19 @@ def test_help_answers_at_once_and_a_closed_pipe_is_no_error(environment: dict[st
             check=False,
         )
         assert piped.stderr == "", command
+
+
+def test_version_is_told(run: Run) -> None:
+    """One line, and nothing else happens."""
+    assert run("--version").stdout == f"sluice {sluice.__version__}\n"
+
+
+def test_down_and_reset_speak_json(run: Run, tmp_path: Path) -> None:
+    """Also where there is nothing to do."""
+    nowhere = {"SLUICE_HOME": str(tmp_path / "nowhere")}
+    for command, what in (("down", "stopped"), ("reset", "deleted")):
+        done = run(command, "--json", **nowhere)
+        assert json.loads(done.stdout) == {"home": nowhere["SLUICE_HOME"], what: False}
 
 
 def test_a_catalog_that_bypasses_the_tenants_walls_is_refused(run: Run, database: str) -> None:

@@ -7,10 +7,12 @@ line on stderr. ``sluice --help`` must answer at once, so commands import what i
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from sluice.cli import keys, quarantine, search, serve, stack, status
+import sluice
+from sluice.cli import keys, quarantine, search, serve, sources, stack, status
 from sluice.cli.output import fail
 from sluice.errors import SluiceError
 
@@ -21,6 +23,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sluice {sluice.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _sluice(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None: ...
+
+
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("reset")(stack.reset)
@@ -29,6 +48,7 @@ app.command("status")(status.status)
 app.command("serve")(serve.serve)
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(sources.app, name="sources")
 
 
 def main() -> None:

@@ -73,11 +73,17 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="As `sluice keys list` shows it.")]) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="As `sluice keys list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
     """End a key at once, also for requests under way."""
     with services() as opened:
         opened.keys.revoke(key_id)
-    typer.echo(f"Revoked: {key_id}")
+    if as_json:
+        print_json({"revoked": key_id})
+    else:
+        typer.echo(f"Revoked: {key_id}")
 
 
 def _whom(principal: Principal) -> str:

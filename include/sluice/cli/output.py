@@ -13,7 +13,7 @@ import dataclasses
 import json
 import sys
 import unicodedata
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,6 +47,11 @@ def fail(error: SluiceError) -> int:
     """Say on stderr, in one line, what happened; return the exit code for it."""
     line = " ".join(str(error).split())
     typer.echo(f"sluice: {line}", err=True)
+    return exit_code(error)
+
+
+def exit_code(error: SluiceError) -> int:
+    """The code that a command ends with on ``error``."""
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), 1)
 
 
@@ -60,6 +65,17 @@ def console() -> Console:
 def plain(text: str) -> str:
     """Return ``text`` without what could move a terminal's cursor or change its colours."""
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
+
+
+def ago(moment: datetime | None) -> str:
+    """Say how long ago ``moment`` was."""
+    if moment is None:
+        return "never"
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
 
 
 def print_json(value: Any) -> None:

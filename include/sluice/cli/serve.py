@@ -19,7 +19,10 @@ def serve(
         typer.Option(help="The port, instead of SLUICE_SERVE_PORT; 0 takes a free one."),
     ] = None,
 ) -> None:
-    """Serve the retrieval API at /sluice until Ctrl-C."""
+    """Serve the retrieval API at /sluice until Ctrl-C.
+
+    It has no --json: its address is the first line on stderr, and what it logs follows, in lines.
+    """
     import uvicorn
 
     from sluice.api.app import PREFIX, standalone
@@ -40,7 +43,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port))
     except (OSError, OverflowError) as error:
         raise SluiceError(
-            f"cannot listen there: {getattr(error, 'strerror', None) or error}",
+            f"cannot listen there: {getattr(error, 'strerror', None) or error}".rstrip("."),
             subject=f"{host}:{port}",
             cure="Stop what listens there, or choose another --port",
         ) from None

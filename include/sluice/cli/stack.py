@@ -42,20 +42,27 @@ def up(
         display.line("Stopped: nothing of it runs any more.")
 
 
-def down() -> None:
+def down(as_json: AsJson = False) -> None:
     """Stop everything that runs in this home, also what a killed run left behind."""
     from sluice.stack.up import down as stop
 
-    home = settings.load().home
-    typer.echo(f"Stopped: {home}" if stop(settings.load()) else f"Nothing runs in {home}.")
+    found = settings.load()
+    stopped = stop(found)
+    if as_json:
+        print_json({"home": found.home, "stopped": stopped})
+        return
+    typer.echo(f"Stopped: {found.home}" if stopped else f"Nothing runs in {found.home}.")
 
 
-def reset() -> None:
+def reset(as_json: AsJson = False) -> None:
     """Stop everything and delete the home: database, index, logs, secrets."""
     from sluice.stack.up import reset as delete
 
     found = settings.load()
     deleted = delete(found)
+    if as_json:
+        print_json({"home": found.home, "deleted": deleted})
+        return
     typer.echo(f"Deleted: {found.home}" if deleted else f"There is nothing at {found.home}.")
     if found.database_url is not None:
         typer.echo("Databases on your own server (SLUICE_DATABASE_URL) were left alone.")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import typer
 
-from sluice.cli.output import AsJson, console, plain, print_json
+from sluice.cli.output import AsJson, ago, console, exit_code, plain, print_json
 from sluice.cli.session import services
 from sluice.errors import SluiceError
 
@@ -18,21 +18,27 @@ if TYPE_CHECKING:
     from sluice.api.services import Services
     from sluice.catalog.status import SourceStatus
 
+_LONG = timedelta(days=7)
+_FORSAKEN = (
+    "warning: {0} has not been in step for more than 7 days. Run its DAG; if it was renamed or is "
+    "gone for good, `sluice sources remove {0}`"
+)
 _COUNTS = ("new", "changed", "acl_only", "metadata_only", "unchanged", "deleted", "embedded")
 
 
 def status(as_json: AsJson = False) -> None:
     """Show the catalog, the index, the embedder and every source.
 
-    Ends with 4 if one of the three cannot be used.
+    Ends with 4 if one of the three cannot be used, with 2 if that is for want of a setting.
     """
     with services() as opened:
-        parts = {
-            "catalog": _state(lambda: opened.catalog.check()),
-            "embedder": _state(lambda: opened.embedder),
-            "index": _state(lambda: opened.index.ping()),
+        errors = {
+            "catalog": _error(lambda: opened.catalog.check()),
+            "embedder": _error(lambda: opened.embedder),
+            "index": _error(lambda: opened.check_index()),
         }
-        found = _sources(opened) if parts["catalog"] == "ok" else []
+        found = _sources(opened) if errors["catalog"] is None else []
+    parts = {name: "ok" if error is None else str(error) for name, error in errors.items()}
     if as_json:
         print_json({**parts, "sources": found})
     else:
@@ -43,16 +49,25 @@ def status(as_json: AsJson = False) -> None:
         for each in found:
             if each.run and each.run.message:
                 console().print(f"{each.source}: {plain(each.run.message)}", markup=False)
-    if any(state != "ok" for state in parts.values()):
-        raise typer.Exit(4)
+            if _forsaken(each):
+                console().print(_FORSAKEN.format(each.source), markup=False)
+    broken = [exit_code(error) for error in errors.values() if error is not None]
+    if broken:
+        raise typer.Exit(min(broken))
 
 
-def _state(use: Callable[[], object]) -> str:
+def _error(use: Callable[[], object]) -> SluiceError | None:
     try:
         use()
     except SluiceError as error:
-        return str(error)
-    return "ok"
+        return error
+    return None
+
+
+def _forsaken(source: SourceStatus) -> bool:
+    """Whether what is served of a source has long not been compared with it."""
+    seen = [each for each in (source.synced_at, source.acl_observed_at) if each is not None]
+    return bool(seen) and min(seen) < datetime.now(UTC) - _LONG
 
 
 def _sources(opened: Services) -> list[SourceStatus]:
@@ -72,8 +87,8 @@ def _table(found: Sequence[SourceStatus]) -> Table:
         table.add_row(
             each.source,
             str(each.documents) if each.kind != "directory" else "people",
-            _ago(each.synced_at) + (", too old: hidden" if each.stale else ""),
-            f"{each.run.state} {_ago(each.run.started_at)}" if each.run else "never",
+            ago(each.synced_at) + (", too old: hidden" if each.stale else ""),
+            f"{each.run.state} {ago(each.run.started_at)}" if each.run else "never",
             _counts(each),
             _stages(each),
             _stuck(each),
@@ -96,13 +111,3 @@ def _stages(source: SourceStatus) -> str:
 def _stuck(source: SourceStatus) -> str:
     counts = ((source.quarantined, "in quarantine"), (source.held, "loads held"))
     return ", ".join(f"{count} {what}" for count, what in counts if count)
-
-
-def _ago(moment: datetime | None) -> str:
-    if moment is None:
-        return "never"
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
