@@ -120,19 +120,6 @@ def request_replay(
     return counts
 
 
-def to_replay(connection: sa.Connection, source: str) -> list[str]:
-    """The row keys that someone asked to be judged again since they were last rejected."""
-    return list(
-        connection.execute(
-            sa.text(
-                "SELECT row_key FROM sluice.quarantine WHERE source = :source"
-                " AND resolved_at IS NULL AND replay_at IS NOT NULL ORDER BY row_key"
-            ),
-            {"source": source},
-        ).scalars()
-    )
-
-
 _PUT = """
 INSERT INTO sluice.quarantine AS q (source, row_key, load_id, reasons, record)
 VALUES (:source, :row_key, :load_id, :reasons, CAST(:record AS jsonb))

@@ -73,9 +73,10 @@ def _fingerprint(project: Path, files: list[str]) -> str:
 
 
 def _works(home: Path) -> bool:
-    """Whether the environment's Python still starts: it may have been upgraded away."""
+    """Whether the environment's Python still starts, and is this one: either may have changed."""
     python = home / "bin" / "python"
-    return python.exists() and subprocess.run([python, "-c", ""], check=False).returncode == 0
+    same = f"import sys; sys.exit(sys.version_info[:3] != {sys.version_info[:3]})"
+    return python.exists() and subprocess.run([python, "-c", same], check=False).returncode == 0
 
 
 def _require_disk(project: Path) -> None:
