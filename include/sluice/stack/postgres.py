@@ -7,6 +7,7 @@ folder, program and data live under ``/var/lib/sluice`` instead.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -21,9 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+import psutil
+
 from sluice.errors import StackError
 
 _ROOT_HOME = Path("/var/lib/sluice")
+_INITDB = (
+    "-U postgres --auth=scram-sha-256 --encoding=UTF8 --locale=C --locale-provider=builtin "
+    "--builtin-locale=C.UTF-8 --no-sync --no-instructions"
+)
 _START_PATIENCE = 60.0  # seconds
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -94,13 +101,11 @@ def stop(directory: Path, timeout: float = 20.0) -> None:
     if pid is None:
         return
     for how, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, how)
-        except ProcessLookupError:
-            return
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            if not _alive(pid):
+            if not _serves(pid):
                 return
             time.sleep(0.05)
     raise StackError("PostgreSQL does not stop", subject=f"process {pid}", cure=f"kill -9 {pid}")
@@ -199,21 +204,7 @@ def _initialise(bin_dir: Path, home: Path, password: str, account: _Account) -> 
         os.chown(secret, account["user"], account["group"])
     try:
         done = subprocess.run(
-            [
-                str(bin_dir / "initdb"),
-                "-D",
-                str(half),
-                "-U",
-                "postgres",
-                "--auth=scram-sha-256",
-                f"--pwfile={secret}",
-                "--encoding=UTF8",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-                "--locale=C",
-                "--no-sync",
-                "--no-instructions",
-            ],
+            [str(bin_dir / "initdb"), "-D", str(half), f"--pwfile={secret}", *_INITDB.split()],
             capture_output=True,
             text=True,
             check=False,
@@ -295,9 +286,8 @@ def _ready(home: Path, pid: int) -> bool:
 
 def _pid(home: Path) -> int | None:
     lines = _lines(home)
-    if not lines or not lines[0].isdigit() or not _alive(int(lines[0])):
-        return None
-    return int(lines[0]) if _is_postgres(int(lines[0])) else None
+    pid = int(lines[0]) if lines and lines[0].isdigit() else None
+    return pid if pid is not None and _serves(pid) else None
 
 
 def _running_port(home: Path) -> int | None:
@@ -305,26 +295,10 @@ def _running_port(home: Path) -> int | None:
     return int(_lines(home)[3]) if pid is not None and _ready(home, pid) else None
 
 
-def _alive(pid: int) -> bool:
+def _serves(pid: int) -> bool:
+    """Whether that is a living PostgreSQL, and no stranger that was given its number since."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+    except psutil.Error:
         return False
-    except PermissionError:
-        return True
-    return not _zombie(pid)
-
-
-def _zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return False
-
-
-def _is_postgres(pid: int) -> bool:
-    """Guard against a recycled pid; where /proc is absent, trust the pid file."""
-    try:
-        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return True
