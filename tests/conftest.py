@@ -23,15 +23,15 @@ for name in [n for n in os.environ if n.startswith("SLUICE_")]:
 LONGEST = ("tests/e2e/", "tests/faults/", "tests/properties/")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give the end-to-end tests, which share one stack, to one worker."""
+    if item.nodeid.startswith("tests/e2e/"):
+        item.add_marker(pytest.mark.xdist_group("stack"))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker ends long after the other.
-
-    The end-to-end tests share one stack, so they go to one worker.
-    """
-    for item in items:
-        if item.nodeid.startswith("tests/e2e/"):
-            item.add_marker(pytest.mark.xdist_group("stack"))
+    """Begin with what takes longest, so that no worker ends long after the other."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
