@@ -23,7 +23,7 @@ down reset:
 
 test:
 	@$(ENVIRONMENT) requirements-dev.txt
-	$(RUN)python -m pytest --numprocesses=2 --dist=loadgroup $(TESTS)
+	$(RUN)python -m pytest --numprocesses=2 $(TESTS)
 
 check:
 	@$(ENVIRONMENT) requirements-dev.txt

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from sluice.catalog import Catalog, connect
 from sluice.catalog.migrate import migrate
 from sluice.landing import Zone
 from sluice.stack import postgres
+from xdist.scheduler import LoadScopeScheduling
 
 PASSWORD = "made-up-for-tests"
 
@@ -23,10 +25,17 @@ for name in [n for n in os.environ if n.startswith("SLUICE_")]:
 LONGEST = ("tests/e2e/", "tests/faults/", "tests/properties/")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give the end-to-end tests, which share one stack, to one worker."""
-    if item.nodeid.startswith("tests/e2e/"):
-        item.add_marker(pytest.mark.xdist_group("stack"))
+class OneStack(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives the end-to-end tests, which share one stack, to one worker; all others to anyone."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "stack" if nodeid.startswith("tests/e2e/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStack:
+    """Schedule tests over the workers (``--dist=loadgroup`` finds no group with this pytest)."""
+    return OneStack(config, log)
 
 
 @pytest.hookimpl(trylast=True)
