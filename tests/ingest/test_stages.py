@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 from sluice import ingest
 from sluice.access import Access
-from sluice.errors import LoadHeld, NotFound
-from sluice.ingest import STAGES, Pipeline
+from sluice.catalog import runs
+from sluice.errors import AlreadyRunning, LoadHeld, NotFound
+from sluice.ingest import STAGES, Pipeline, Progress
 from sluice.model import PUBLIC, Caller, Policy, Principal, RunSummary, Window
 from sluice.settings import Settings
 from sluice.sources import Files
@@ -242,6 +243,24 @@ def test_two_tenants_may_name_a_source_alike(
     index_matches_catalog(pipeline)
     index_matches_catalog(other)
     other.close()
+
+
+def test_a_run_that_was_overtaken_publishes_nothing(pipeline: Pipeline, tree: Path) -> None:
+    """Its lock went, and another run published the load meanwhile: what it planned is old."""
+    load_id = ingest.extract(pipeline, source(tree), "r1")
+    ingest.validate(pipeline, source(tree), "r1")
+
+    def overtake(boundary: str) -> None:
+        if boundary == "flip: begin":
+            with pipeline.catalog.begin() as connection:
+                runs.mark_loads(connection, "pages", [load_id], "published")
+
+    with pytest.raises(AlreadyRunning, match="published this load meanwhile"):
+        ingest.publish(pipeline, source(tree), "r1", progress=Progress(overtake))
+    with pytest.raises(NotFound):
+        text(pipeline, "welcome.md")
+    assert run(pipeline, tree, "r2").new == 1
+    index_matches_catalog(pipeline)
 
 
 def test_stages_are_told_in_the_order_they_happen(pipeline: Pipeline, tree: Path) -> None:
