@@ -29,10 +29,8 @@ from statistics import fmean
 import report
 from measure import server
 from sluice import ingest
-from sluice.access import Access
-from sluice.audit import Audit
+from sluice.api.services import Services
 from sluice.model import PUBLIC, Caller, Principal
-from sluice.retrieve import Retriever
 from sluice.settings import Settings
 from sluice.sources import Files
 
@@ -116,15 +114,7 @@ def index(collection: Collection, settings: Settings) -> tuple[Ask, int]:
     pipeline.index.optimize()
     weight = {"keyword": 0.0, "vector": 1.0, "hybrid": settings.dense_weight}
     retrievers = {
-        mode: Retriever(
-            Access(pipeline.catalog, settings.scope_cap),
-            pipeline.index,
-            pipeline.embedder,
-            Audit(pipeline.catalog),
-            dense_weight=share,
-            max_question=settings.max_question,
-            max_hits=settings.max_hits,
-        )
+        mode: Services(settings.model_copy(update={"dense_weight": share})).retriever
         for mode, share in weight.items()
     }
 

@@ -23,11 +23,9 @@ import dlt  # noqa: F401  # preloaded for the children
 import great_expectations  # noqa: F401  # preloaded for the children
 import pandas  # noqa: F401  # preloaded for the children
 from sluice import ingest
-from sluice.access import Access
-from sluice.audit import Audit
+from sluice.api.services import Services
 from sluice.ingest import Pipeline, Progress
 from sluice.model import PUBLIC, Caller, Policy, Principal
-from sluice.retrieve import Retriever
 from sluice.settings import Settings
 from sluice.sources import Files
 
@@ -96,22 +94,9 @@ def warm_up(settings: Settings, tree: Path) -> None:
     gc.freeze()  # or each child copies most of what it inherits
 
 
-def retriever(pipeline: Pipeline) -> Retriever:
-    """The product's own read path."""
-    return Retriever(
-        Access(pipeline.catalog, cap=100),
-        pipeline.index,
-        pipeline.embedder,
-        Audit(pipeline.catalog),
-        dense_weight=0.2,
-        max_question=1000,
-        max_hits=100,
-    )
-
-
 def read_on(settings: Settings, report: Path, stop: Path) -> None:
     """Keep asking until told to stop; write down whatever a reader should never see."""
-    ask = retriever(Pipeline(settings))
+    ask = Services(settings).retriever
     newest = dict.fromkeys(range(STABLE), 0)
     reads, wrong = 0, []
     while not stop.exists():
