@@ -69,7 +69,15 @@ class Index(Protocol):
         """Remove every chunk of these generations."""
 
     def generations(self) -> frozenset[int]:
-        """Every generation of which the store holds at least one chunk."""
+        """Every generation of which the store holds at least one chunk. Reads all of it."""
+
+    def size(self) -> int:
+        """Chunks held in all. Cheap."""
+
+    def fetch(self, generations: Collection[int]) -> list[IndexedChunk]:
+        """Every chunk of these generations, whole, by document and ordinal: to compare, not to
+        serve. Vectors are as the store has them.
+        """
 
     def optimize(self) -> None:
         """Fold new data into the indexes and drop dead files. Off the hot path."""
@@ -78,11 +86,27 @@ class Index(Protocol):
         """Whether enough has changed since the last fold to be worth another."""
 
     def ping(self) -> None:
-        """Return if the store can be read.
+        """Return if the store can be read, and its schema is still ours.
 
         Raises:
-            IndexUnavailable: it cannot.
+            IndexUnavailable: it cannot, or is not.
         """
+
+    def impediment(self) -> str | None:
+        """What keeps the store from being written although it can be read; None if nothing does.
+
+        Raises:
+            IndexUnavailable: it cannot be asked.
+        """
+
+    def announce(self) -> None:
+        """Point what people look for (an alias, where the store has such) here. Nobody else reads it."""
+
+    def drop(self) -> None:
+        """Remove all of it, the table too. One that is not there is no error."""
+
+    def close(self) -> None:
+        """Give connections back."""
 
 
 class Source(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,7 +45,52 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=1, le=65535, description="Airflow's port, and ours inside it.")
     serve_port: int = Field(8090, ge=1, le=65535, description="The port of `sluice serve`.")
     embedder: str = Field(
-        "local-static", pattern=r"^local-static$", description="The embedding model."
+        "local-static",
+        pattern=r"^local-static(-128|-64)?$",
+        description="The embedding model of the first collection; later ones: `sluice index migrate`.",
+    )
+    index: Literal["lance", "weaviate"] = Field(
+        "lance",
+        description="The backend of the first collection; later ones: `sluice index migrate`.",
+    )
+    weaviate_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/@\s]+/?$",
+        description="Weaviate's HTTP endpoint. With https both endpoints use TLS.",
+    )
+    weaviate_grpc: str | None = Field(
+        None,
+        pattern=r"^[^/@\s]+:\d+$",
+        description="Its gRPC endpoint, host:port. Unset: port 50051 of the same host.",
+    )
+    weaviate_api_key: SecretStr | None = Field(None, description="Its API key, if it asks for one.")
+    weaviate_ca: Path | None = Field(
+        None, description="A PEM file to trust for TLS instead of the system's authorities."
+    )
+    weaviate_timeout: float = Field(
+        5.0, gt=0, description="Seconds that a search waits for Weaviate; a write waits 12 times that."
+    )
+    weaviate_multi_tenancy: bool = Field(
+        False,
+        description="Many small tenants: one Weaviate tenant each in a shared collection, always one "
+        "shard. Unset: a collection for each tenant, which can be sharded.",
+    )
+    weaviate_shards: int | None = Field(
+        None, ge=1, description="Shards of a new collection. Unset: one for each node."
+    )
+    weaviate_replicas: int = Field(1, ge=1, description="Copies of each shard; 3 outlive a node.")
+    weaviate_quantization: Literal["none", "rq", "sq", "bq"] = Field(
+        "rq", description="How vectors are compressed in memory; results are ranked by full ones."
+    )
+    weaviate_flat_cutoff: int = Field(
+        40_000,
+        ge=0,
+        description="Permitted sets of fewer chunks are searched exactly; larger ones by ACORN.",
+    )
+    weaviate_batched_contains: bool = Field(
+        False,
+        description="Weaviate runs with QUERY_BATCHED_CONTAINS_ENABLED, so SLUICE_SCOPE_CAP may be "
+        "above 5000.",
     )
     dense_weight: float = Field(
         0.2,

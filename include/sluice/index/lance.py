@@ -31,7 +31,6 @@ from lancedb.table import Table
 
 from sluice.errors import BadInput, IndexUnavailable, SluiceError
 from sluice.index import rows
-from sluice.index.analysis import ANALYSIS
 from sluice.index.lock import exclusive
 from sluice.model import Candidate, IndexedChunk
 from sluice.ports import Vectors
@@ -56,12 +55,20 @@ class LanceIndex:
     """
 
     def __init__(
-        self, path: Path, *, model: str, dimensions: int, tenant: str, patience: float = 120.0
+        self,
+        path: Path,
+        *,
+        name: str,
+        model: str,
+        dimensions: int,
+        tenant: str,
+        patience: float = 120.0,
     ):
         """Name the index; nothing is opened yet.
 
         Args:
             path: the directory of all indexes.
+            name: of the table.
             model: names the vector space.
             dimensions: of each vector.
             tenant: whose chunks; each tenant has a directory of its own, so that no statistics
@@ -72,8 +79,7 @@ class LanceIndex:
         self._tenant = tenant
         self._patience = patience
         self._schema = rows.schema(model, dimensions)
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", model)
-        self._name = f"chunks-{slug}-{dimensions}-a{ANALYSIS}-v{rows.VERSION}"
+        self._name = name
         self._opened: Table | None = None
 
     def ensure(self) -> None:
@@ -161,6 +167,22 @@ class LanceIndex:
             column = self._table().search().select(["generation"]).to_arrow()["generation"]
             return frozenset(column.unique().to_pylist())
 
+    def size(self) -> int:
+        """Chunks held in all."""
+        with self._reading():
+            return self._table().count_rows()
+
+    def fetch(self, generations: Collection[int]) -> list[IndexedChunk]:
+        """Every chunk of these generations, whole, by document and ordinal."""
+        with self._reading():
+            table = self._table()
+            found = [
+                rows.chunk(row, self._tenant)
+                for batch in _batches(generations)
+                for row in table.search().where(_within("generation", batch)).to_arrow().to_pylist()
+            ]
+        return sorted(found, key=lambda each: (each.document_id, each.generation, each.ordinal))
+
     def optimize(self) -> None:
         """Fold new rows into the indexes, merge small files, drop files dead for ten minutes."""
         with self._writing():
@@ -189,6 +211,23 @@ class LanceIndex:
         """
         with self._reading():
             self._table().count_rows()
+
+    def impediment(self) -> str | None:
+        """None: what can be read can be written, or the write says why not."""
+        return None
+
+    def announce(self) -> None:
+        """There is no alias in a directory."""
+
+    def drop(self) -> None:
+        """Remove the table with all that is in it."""
+        with self._writing():
+            self._opened = None
+            if self._made():
+                self._connect().drop_table(self._name)
+
+    def close(self) -> None:
+        """There is no connection."""
 
     def _made(self) -> bool:
         return (self._path / f"{self._name}.lance").is_dir()

@@ -67,3 +67,10 @@ def candidate(row: Mapping[str, Any]) -> Candidate:
     """What a search shows of a row."""
     shown = {name: row[name] for name in SHOWN}
     return Candidate(**{**shown, "path": tuple(row["path"])})
+
+
+def chunk(row: Mapping[str, Any], tenant: str) -> IndexedChunk:
+    """The chunk that ``row`` holds."""
+    shown = {name: row[name] for name in (*SHOWN, "terms")}
+    vector = np.asarray(row["vector"], np.float32)
+    return IndexedChunk(**{**shown, "path": tuple(row["path"])}, tenant=tenant, vector=vector)

@@ -11,6 +11,7 @@ Identity, once and for all:
 """
 
 from sluice.model.answers import Candidate, Hit, Reason
+from sluice.model.collections import Backend, Collection, CollectionState
 from sluice.model.documents import Chunk, Document, IndexedChunk, chunk_id
 from sluice.model.grants import Effect, Grant, acl_hash, settle
 from sluice.model.loads import (
@@ -30,9 +31,12 @@ from sluice.model.text import SEPARATOR, require_aware, storable
 __all__ = [
     "PUBLIC",
     "SEPARATOR",
+    "Backend",
     "Caller",
     "Candidate",
     "Chunk",
+    "Collection",
+    "CollectionState",
     "Column",
     "Document",
     "Draft",
