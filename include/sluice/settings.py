@@ -1,8 +1,9 @@
 """Configuration, read once into one frozen, typed object.
 
 Every field is an environment variable ``SLUICE_<NAME>``; ``sluice up`` writes those it decided on
-(the two database URLs and their passwords) to ``$SLUICE_HOME/sluice.env``, which is read too. The
-environment wins.
+(the two database URLs and their passwords) to ``$SLUICE_HOME/sluice.env``, which is read too, and
+so is a file of the same name in lower case in the folder ``SLUICE_SECRETS``, as Docker and
+Kubernetes hand secrets over. The environment wins over ``sluice.env``, and that over a secret.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class Settings(BaseSettings):
     embedder: str = Field(
         "local-static",
         pattern=r"^local-static(-128|-64)?$",
-        description="The embedding model of the first collection; later ones: `sluice index migrate`.",
+        description="The embedding model of the first collection. Later: `sluice index migrate`.",
     )
     index: Literal["lance", "weaviate"] = Field(
         "lance",
-        description="The backend of the first collection; later ones: `sluice index migrate`.",
+        description="The backend of the first collection. Later: `sluice index migrate`.",
     )
     weaviate_url: str | None = Field(
         None,
@@ -68,11 +69,13 @@ class Settings(BaseSettings):
         None, description="A PEM file to trust for TLS instead of the system's authorities."
     )
     weaviate_timeout: float = Field(
-        5.0, gt=0, description="Seconds that a search waits for Weaviate; a write waits 12 times that."
+        5.0,
+        gt=0,
+        description="Seconds that a search waits for Weaviate; a write waits 12 times that.",
     )
     weaviate_multi_tenancy: bool = Field(
         False,
-        description="Many small tenants: one Weaviate tenant each in a shared collection, always one "
+        description="Many small tenants: a Weaviate tenant each in a shared collection, always one "
         "shard. Unset: a collection for each tenant, which can be sharded.",
     )
     weaviate_shards: int | None = Field(
@@ -132,14 +135,53 @@ def load() -> Settings:
     """Read the environment, once per process.
 
     Raises:
-        ConfigurationError: a value is impossible; the message names the variable.
+        ConfigurationError: a value is impossible, or a secret cannot be read; the message names it.
     """
     home = Path(os.environ.get("SLUICE_HOME", ".sluice")).resolve()
     try:
-        return Settings(home=home, _env_file=home / "sluice.env")  # type: ignore[call-arg]  # pydantic's own
+        return Settings(home=home, _env_file=home / "sluice.env", _secrets_dir=_secrets())  # type: ignore[call-arg]  # pydantic's own
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(
             f"SLUICE_{name}: {first['msg']}", cure="See docs/configuration.md"
         ) from None
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def secret(name: str) -> str | None:
+    """Return what the environment holds under ``name``, else the secret of that name, or None.
+
+    Raises:
+        ConfigurationError: the secret is there and cannot be read.
+    """
+    folder = _secrets()
+    if name in os.environ or folder is None:
+        return os.environ.get(name)
+    path = folder / name.lower()
+    try:
+        return path.read_text().strip() if path.is_file() else None
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def _secrets() -> Path | None:
+    """The folder whose files are secrets, one each; None where there is none."""
+    named = os.environ.get("SLUICE_SECRETS")
+    folder = Path(named or "/run/secrets")
+    if folder.is_dir():
+        return folder
+    if named:
+        raise ConfigurationError(
+            "is no folder", subject="SLUICE_SECRETS", cure="Mount it, or unset"
+        )
+    return None
+
+
+def _unreadable(error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot be read: {error.strerror}",
+        subject=str(error.filename),
+        cure="Let the user that this process runs as read it",
+    )

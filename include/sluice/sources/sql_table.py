@@ -9,7 +9,6 @@ instant.
 from __future__ import annotations
 
 import json
-import os
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,8 @@ class SqlTable:
     """A table to keep indexed; every name below is a column of it unless it says otherwise.
 
     * ``url`` is a SQLAlchemy URL, or ``url_env`` names the environment variable that holds one
-      (``AIRFLOW_CONN_HELPDESK`` works).
+      (``AIRFLOW_CONN_HELPDESK`` works), or the secret: ``/run/secrets/`` and that name in lower
+      case.
     * ``text`` becomes the document: the first column bare, each further one under its name.
     * ``cursor`` grows with every change: a time or a counter. Rows up to ``lag`` older than the
       newest seen are read again, for transactions that commit late.
@@ -79,14 +79,16 @@ class SqlTable:
         """The SQLAlchemy URL, wherever it is kept."""
         if self.url is not None:
             return self.url
-        try:
-            return os.environ[str(self.url_env)]
-        except KeyError:
+        from sluice.settings import secret  # pydantic, which reading a DAG file need not pay for
+
+        found = secret(str(self.url_env))
+        if found is None:
             raise ConfigurationError(
                 f"the environment has no {self.url_env}",
                 subject=self.name,
                 cure="Set it to the SQLAlchemy URL of the database",
-            ) from None
+            )
+        return found
 
     @property
     def required(self) -> frozenset[str]:
