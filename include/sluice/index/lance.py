@@ -41,9 +41,7 @@ RERANKED = 256  # rows ranked again by full vectors; at least three times those 
 UNFOLDED = 0.05  # of all rows, written since the last fold: BM25 drifts by about as much
 FRAGMENTS = 50  # pieces of a table, one a write; each makes every search a little slower
 SEGMENTS = 8  # every fold adds one to the vector index and slows it; more, and it is built anew
-QUERY_TERMS = 512  # the most terms of one question; the rest of a longer one is left out
 KEEP_FILES = timedelta(minutes=10)  # readers may still be on a version this old
-_TIES = 16  # fetched beyond the limit, so that ties at the cut are broken by us
 _BATCH = 5_000  # integers in one filter
 _ALL_PARTITIONS = 1 << 20  # more than any table has: a partition left out is recall lost silently
 
@@ -124,7 +122,7 @@ class LanceIndex:
         Raises:
             IndexUnavailable: the store cannot be read.
         """
-        asked = terms.split()[:QUERY_TERMS]
+        asked = terms.split()[: rows.QUERY_TERMS]
         if not asked or not scope or limit < 1:
             return []
         with self._reading():
@@ -143,7 +141,7 @@ class LanceIndex:
         with self._reading():
             wanted = np.asarray(vector, np.float32)
             nearest: Any = self._table().search(wanted, "vector", query_type="vector")
-            again = max(3, -(-RERANKED // (limit + _TIES)))  # in multiples of what is fetched
+            again = max(3, -(-RERANKED // (limit + rows.TIES)))  # in multiples of what is fetched
             nearest = nearest.distance_type("cosine").where(_within("acl_id", scope))
             nearest = nearest.nprobes(_ALL_PARTITIONS).refine_factor(again)
             return _found(nearest, "_distance", limit, best=1)
@@ -158,7 +156,7 @@ class LanceIndex:
         if not generations:
             return
         with self._writing():
-            for batch in _batches(generations):
+            for batch in rows.batches(generations, _BATCH):
                 self._table().delete(_within("generation", batch))
 
     def generations(self) -> frozenset[int]:
@@ -178,7 +176,7 @@ class LanceIndex:
             table = self._table()
             found = [
                 rows.chunk(row, self._tenant)
-                for batch in _batches(generations)
+                for batch in rows.batches(generations, _BATCH)
                 for row in table.search().where(_within("generation", batch)).to_arrow().to_pylist()
             ]
         return sorted(found, key=lambda each: (each.document_id, each.generation, each.ordinal))
@@ -239,7 +237,7 @@ class LanceIndex:
     def _table(self) -> Table:
         if self._opened is None:
             if not self._made():  # the store would make folders only to say so
-                raise IndexUnavailable("it is not there", subject=str(self._path), cure=_ABSENT)
+                raise IndexUnavailable("it is not there", subject=str(self._path), cure=rows.ABSENT)
             table = self._connect().open_table(self._name)
             rows.require(self._schema, table.schema, self._path)
             self._opened = table
@@ -247,7 +245,7 @@ class LanceIndex:
 
     def _count(self, table: Table, generations: Collection[int]) -> dict[int, int]:
         held: Counter[int] = Counter()
-        for batch in _batches(generations):
+        for batch in rows.batches(generations, _BATCH):
             found = table.search().where(_within("generation", batch)).select(["generation"])
             held.update(found.to_arrow()["generation"].to_pylist())
         return {generation: held[generation] for generation in generations}
@@ -292,23 +290,14 @@ def _within(column: str, numbers: Collection[int]) -> str:
     return f"{column} IN ({','.join(str(int(n)) for n in sorted(numbers))})"
 
 
-def _batches(numbers: Collection[int]) -> Iterator[list[int]]:
-    ordered = sorted(set(numbers))
-    return (ordered[i : i + _BATCH] for i in range(0, len(ordered), _BATCH))
-
-
 def _found(search: Any, score: str, limit: int, best: int) -> list[Candidate]:
     """Run ``search``; equal scores are ordered by document and ordinal, whatever the store does."""
-    found = search.limit(limit + _TIES).select([*rows.SHOWN, score]).to_arrow().to_pylist()
-    found.sort(key=lambda row: (best * row[score], row["document_id"], row["ordinal"]))
-    return [rows.candidate(row) for row in found[:limit]]
+    found = search.limit(limit + rows.TIES).select([*rows.SHOWN, score]).to_arrow().to_pylist()
+    return rows.best(((best * row[score], row) for row in found), limit)
 
 
 def _indexed(table: Table) -> set[str]:
     return {column for index in table.list_indices() for column in index.columns}
-
-
-_ABSENT = "Ingest a source first: that makes the index"
 
 
 def _unavailable(error: Exception, path: Path) -> IndexUnavailable:
@@ -321,7 +310,7 @@ def _unavailable(error: Exception, path: Path) -> IndexUnavailable:
     elif "does not match existing table" in said:
         cure = rows.FOREIGN
     elif "was not found" in said or "does not exist" in said or said.endswith("/_versions"):
-        cure = _ABSENT
+        cure = rows.ABSENT
     return IndexUnavailable(said, subject=str(path), cure=cure)
 
 

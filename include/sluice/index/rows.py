@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from sluice.model import Candidate, IndexedChunk
 VERSION = 1  # of the columns
 SHOWN = ["document_id", "generation", "acl_id", "ordinal", "path", "text"]
 FOREIGN = "Move the folder away and ingest again"
+ABSENT = "Ingest a source first: that makes the index"
+QUERY_TERMS = 512  # the most terms of one question; the rest of a longer one is left out
+TIES = 16  # fetched beyond the limit, so that ties at the cut are broken by us
 
 
 def schema(model: str, dimensions: int) -> pa.Schema:
@@ -67,6 +70,18 @@ def candidate(row: Mapping[str, Any]) -> Candidate:
     """What a search shows of a row."""
     shown = {name: row[name] for name in SHOWN}
     return Candidate(**{**shown, "path": tuple(row["path"])})
+
+
+def best(found: Iterable[tuple[float, Mapping[str, Any]]], limit: int) -> list[Candidate]:
+    """The ``limit`` rows of the lowest rank; equal ones by document and ordinal, in every store."""
+    ranked = sorted(found, key=lambda each: (each[0], each[1]["document_id"], each[1]["ordinal"]))
+    return [candidate(row) for _, row in ranked[:limit]]
+
+
+def batches(numbers: Collection[int], size: int) -> Iterator[list[int]]:
+    """``numbers`` in order, each once, ``size`` at a time."""
+    ordered = sorted({int(number) for number in numbers})
+    return (ordered[i : i + size] for i in range(0, len(ordered), size))
 
 
 def chunk(row: Mapping[str, Any], tenant: str) -> IndexedChunk:
