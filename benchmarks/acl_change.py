@@ -160,8 +160,7 @@ def _ask(urls: Mapping[str, str], home: Path, when: str) -> dict[str, Any]:
     access = Access(pipeline.catalog, settings.scope_cap)
     retriever = Retriever(
         access,
-        pipeline.index,
-        pipeline.embedder,
+        pipeline.collections.serving,
         Audit(pipeline.catalog),
         dense_weight=settings.dense_weight,
         max_question=settings.max_question,

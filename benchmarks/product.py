@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from sluice.sources import Files
 def run(tree: Path) -> dict[str, Any]:
     """Ingest ``tree`` into the home and the catalog that the environment names."""
     pipeline = ingest.open_pipeline(load())
-    pipeline.embedder = counted = Counted()
+    counted = Counted()
+    receiving = [replace(each, embedder=counted) for each in pipeline.collections.receiving()]
+    pipeline.collections.receiving = lambda: receiving
     source = Files(name="sections", url=str(tree))
     summary = ingest.run(pipeline, source, run_id=f"run-{time.time_ns()}")
     pipeline.close()
@@ -30,6 +33,6 @@ def run(tree: Path) -> dict[str, Any]:
 def fold() -> dict[str, Any]:
     """What maintenance does later: fold new rows into the keyword index, merge small files."""
     pipeline = ingest.open_pipeline(load())
-    pipeline.index.optimize()
+    pipeline.collections.serving().index.optimize()
     pipeline.close()
     return {"embedded": 0, "written": 0}

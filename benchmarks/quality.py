@@ -111,7 +111,7 @@ def index(collection: Collection, settings: Settings) -> tuple[Ask, int]:
     pipeline = ingest.open_pipeline(settings)
     source = Files(name=collection.name.lower(), url=str(tree))
     chunks = ingest.run(pipeline, source, "quality").chunks
-    pipeline.index.optimize()
+    pipeline.collections.serving().index.optimize()
     weight = {"keyword": 0.0, "vector": 1.0, "hybrid": settings.dense_weight}
     retrievers = {
         mode: Services(settings.model_copy(update={"dense_weight": share})).retriever

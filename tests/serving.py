@@ -49,11 +49,11 @@ class Site:
 def open_site(settings: Settings) -> Iterator[Site]:
     """A server over a world in which Ada may read one page and Ben another."""
     services = Services(settings)
-    services.index.ensure()
+    (opened,) = services.collections.receiving()
     world = World(Catalog(settings.require("catalog_url"), settings.tenant))
     world.grant({"ada": [allow(str(ADA))], "ben": [allow(str(BEN))]})
     pages = [world.publish("for ada", "ada", "Ada's kettle"), world.publish("b/ü?#", "ben", "Tea")]
-    world.index(services.index, *pages)
+    world.index(opened.index, *pages)
     key = services.keys.create("helper", [allow("public").principal])
     headers = {"Authorization": f"Bearer {key}"}
     with (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection as Several
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from sluice.access import Access, Freshness, Gated
 from sluice.audit import Audit
 from sluice.catalog import Catalog, connect
+from sluice.collections import Opened
 from sluice.embedding import open_embedder
 from sluice.errors import (
     BadInput,
@@ -28,12 +30,22 @@ from sluice.errors import (
 from sluice.index.analysis import analyse
 from sluice.index.lance import LanceIndex
 from sluice.keys import Keys
-from sluice.model import PUBLIC, Caller, Candidate, Principal
+from sluice.model import PUBLIC, Caller, Candidate, Collection, Principal
 from sluice.ports import Index, Vectors
 from sluice.retrieve import Retriever, trace_id_of
 from world import ADA, ANYONE, BEN, World, allow, deny
 
 EMBEDDER = open_embedder("local-static")
+HERE = Collection(
+    collection_id=1,
+    backend="lance",
+    name="chunks",
+    embedder="local-static",
+    model=EMBEDDER.model,
+    dimensions=EMBEDDER.dimensions,
+    recipe="test",
+    state="serving",
+)
 
 
 class Meddler:
@@ -43,13 +55,13 @@ class Meddler:
         self._index = index
         self._meanwhile = meanwhile
 
-    def search_terms(self, terms: str, scope: Collection[int], limit: int) -> list[Candidate]:
+    def search_terms(self, terms: str, scope: Several[int], limit: int) -> list[Candidate]:
         """Search, then meddle."""
         found = self._index.search_terms(terms, scope, limit)
         self._meanwhile()
         return found
 
-    def search_vector(self, vector: Vectors, scope: Collection[int], limit: int) -> list[Candidate]:
+    def search_vector(self, vector: Vectors, scope: Several[int], limit: int) -> list[Candidate]:
         """Search, in peace."""
         return self._index.search_vector(vector, scope, limit)
 
@@ -90,8 +102,7 @@ def retriever(
     """The product's own way from question to answer."""
     return Retriever(
         access or Access(world.catalog, cap),
-        index,
-        EMBEDDER,
+        lambda: Opened(HERE, index, EMBEDDER),
         Audit(world.catalog),
         dense_weight=dense_weight,
         max_question=4000,
@@ -103,6 +114,7 @@ def new_index(folder: Path, world: World) -> LanceIndex:
     """An empty index of the world's tenant."""
     index = LanceIndex(
         folder,
+        name=HERE.name,
         model=EMBEDDER.model,
         dimensions=EMBEDDER.dimensions,
         tenant=world.catalog.tenant,
@@ -375,11 +387,13 @@ def test_without_an_audit_there_is_no_answer(
 
 
 def test_without_an_index_there_is_an_error(world: World, tmp_path: Path) -> None:
-    """An index that is gone is said to be gone."""
+    """An index that is gone is said to be gone, in the audit log too."""
     world.grant({"a": [allow("public")]})
-    gone = LanceIndex(tmp_path / "gone", model="m", dimensions=256, tenant="t")
+    gone = LanceIndex(tmp_path / "gone", name="gone", model="m", dimensions=256, tenant="t")
     with pytest.raises(IndexUnavailable):
         retriever(world, gone).search(ANYONE, ADA, "kettle", 5)
+    (row,) = audited(world)
+    assert (row.action, row.outcome, row.returned) == ("search", "IndexUnavailable", 0)
 
 
 @pytest.mark.parametrize(

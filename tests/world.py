@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-from sluice.catalog import Catalog, documents, permissions, runs
+from sluice.catalog import Catalog, collections, documents, permissions, runs
 from sluice.embedding import open_embedder
 from sluice.index.analysis import analyse
 from sluice.model import (
@@ -93,7 +93,7 @@ class World:
         with self.catalog.begin() as connection:
             acl_id = permissions.ensure_acls(connection, SOURCE, [acl_key])[acl_key]
             (generation,) = documents.allocate(connection, 1)
-            building = documents.Building(generation=generation, document=document, chunk_count=1)
+            building = documents.Building(generation=generation, document=document)
             documents.register(connection, "run-1", "test", [building])
             documents.flip(connection, [generation])
         return Candidate(
@@ -125,6 +125,10 @@ class World:
                 for each, vector in zip(candidates, vectors, strict=True)
             ]
         )
+        with self.catalog.begin() as connection:
+            if opened := collections.serving(connection):
+                placed = {each.generation: 1 for each in candidates}
+                collections.place(connection, opened.collection_id, placed)
 
     def delete(self, document_id: str) -> None:
         """Make a document's tombstone."""

@@ -100,7 +100,7 @@ class Index(Protocol):
         """
 
     def announce(self) -> None:
-        """Point what people look for (an alias, where the store has such) here. Nobody else reads it."""
+        """Point the alias that people look for here, where the store has such. No code reads it."""
 
     def drop(self) -> None:
         """Remove all of it, the table too. One that is not there is no error."""

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 from sluice.access import ANY_AGE, Access, Freshness, Gated, Permitted, PermittedDocument, Scope
 from sluice.audit import Audit, Read
-from sluice.errors import BadInput, IndexUnavailable, Refused
+from sluice.collections import Opened, Serving
+from sluice.errors import BadInput, IndexUnavailable, Refused, SluiceError
 from sluice.index.analysis import analyse
 from sluice.index.fusion import DEPTH, fuse
 from sluice.model import Caller, Candidate, Hit, Principal, Reason, storable
-from sluice.ports import Embedder, Index
 
 _ATTEMPTS = 8  # each takes milliseconds; a document is not published that fast
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
@@ -50,8 +50,7 @@ class Retriever:
     def __init__(
         self,
         access: Access,
-        index: Index,
-        embedder: Embedder,
+        serving: Serving,
         audit: Audit,
         *,
         dense_weight: float,
@@ -59,8 +58,7 @@ class Retriever:
         max_hits: int,
     ):
         self._access = access
-        self._index = index
-        self._embedder = embedder
+        self._serving = serving
         self._audit = audit
         self._dense_weight = dense_weight
         self._max_question = max_question
@@ -87,8 +85,8 @@ class Retriever:
         trace_id = trace_id or new_trace_id()
         try:
             scope, gated = self._find(caller, person, question, k, freshness)
-        except Refused as refused:
-            self._audit.record(_refusal(refused, trace_id, caller, person, "search", question))
+        except (Refused, IndexUnavailable) as error:
+            self._audit.record(_refusal(error, trace_id, caller, person, "search", question))
             raise
         hits = tuple(
             _hit(rank, each, gated.reasons[each.document.acl_id])
@@ -155,14 +153,23 @@ class Retriever:
         the first gate drops: the search is made again, so that the document is never missing. But
         if its live version was known to be live before the search began, the search could find
         it and did not: that is no reason to search again.
+
+        Each search asks which collection serves. One that began while another was made to serve
+        ends where it began, and is made again if that can no longer be read.
         """
-        searches = self._searches(question)
         depth = max(DEPTH, 5 * k)
         known: dict[str, int] = {}
         denied = 0
         for _ in range(_ATTEMPTS):
+            opened = self._serving()
+            searches = self._searches(question, opened)
             scope = self._access.scope(caller, person, freshness)
-            (keyword, dense), first = self._ranked(caller, person, searches, scope, depth)
+            try:
+                (keyword, dense), first = self._ranked(caller, person, searches, scope, depth)
+            except IndexUnavailable:
+                if self._serving().collection == opened.collection:
+                    raise
+                continue
             best = fuse(keyword, dense, self._dense_weight)[:k]
             last = self._access.gate(caller, person, best, explain=True)
             denied += first.denied + last.denied
@@ -173,18 +180,18 @@ class Retriever:
             "documents change faster than they can be searched", cure="Ask again in a moment"
         )
 
-    def _searches(self, question: str) -> tuple[Search, Search]:
+    def _searches(self, question: str, opened: Opened) -> tuple[Search, Search]:
         """The keyword search and the vector search; one that cannot count finds nothing."""
         terms = analyse(question) if self._dense_weight < 1.0 else ""
-        vector = self._embedder.embed([question])[0] if self._dense_weight > 0.0 else None
+        vector = opened.embedder.embed([question])[0] if self._dense_weight > 0.0 else None
 
         def keyword(scope: Scope, limit: int) -> list[Candidate]:
-            return self._index.search_terms(terms, scope.acl_ids, limit) if terms else []
+            return opened.index.search_terms(terms, scope.acl_ids, limit) if terms else []
 
         def dense(scope: Scope, limit: int) -> list[Candidate]:
             if vector is None:
                 return []
-            return self._index.search_vector(vector, scope.acl_ids, limit)
+            return opened.index.search_vector(vector, scope.acl_ids, limit)
 
         return keyword, dense
 
@@ -243,7 +250,7 @@ def _hit(rank: int, permitted: Permitted, reason: Reason) -> Hit:
 
 
 def _refusal(
-    refused: Refused, trace_id: str, caller: Caller, person: Principal, action: str, asked: str
+    error: SluiceError, trace_id: str, caller: Caller, person: Principal, action: str, asked: str
 ) -> Read:
     return Read(
         trace_id=trace_id,
@@ -251,5 +258,5 @@ def _refusal(
         person=person,
         action=action,
         asked=asked,
-        outcome=type(refused).__name__,
+        outcome=type(error).__name__,
     )

@@ -15,7 +15,6 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from serving import Site, serving
-from sluice.api.services import Services
 from sluice.catalog import connect
 from sluice.settings import Settings
 from world import ADA, BEN, DIRECTORY
@@ -314,7 +313,13 @@ def test_health_is_told_without_a_key(site: Site) -> None:
         assert anyone.get("/healthz").json() == {"status": "alive"}
         ready = anyone.get("/healthz/ready")
         assert ready.status_code == 200
-        assert ready.json() == {"ready": True, "catalog": True, "index": True, "embedder": True}
+        assert ready.json() == {
+            "ready": True,
+            "catalog": True,
+            "index": True,
+            "embedder": True,
+            "culprit": None,
+        }
 
 
 def test_openapi_describes_every_route_and_every_error(site: Site) -> None:
@@ -381,8 +386,10 @@ def test_an_index_that_goes_away_is_a_503_and_comes_back(site: Site) -> None:
     try:
         error = refused(search(site), 503, "index_unavailable")
         assert str(folder) not in str(error)
+        assert search(site).headers["Retry-After"] == "5"
         ready = site.agent.get("/healthz/ready")
         assert (ready.status_code, ready.json()["index"]) == (503, False)
+        assert ready.json()["culprit"] == "index"
         assert site.agent.get("/healthz").status_code == 200
         headers = {"X-Sluice-On-Behalf-Of": str(ADA)}
         assert site.agent.get("/v1/documents/wiki:for ada", headers=headers).status_code == 200
@@ -397,7 +404,7 @@ def test_an_index_thrown_away_is_not_ready_until_it_is_filled_again(site: Site) 
     folder = site.services.settings.index_path
     folder.rename(folder.with_name("old"))
     try:
-        Services(site.services.settings).index.ensure()
+        site.services.collections.receiving()
         ready = site.agent.get("/healthz/ready")
         assert (ready.status_code, ready.json()["index"]) == (503, False)
         assert ready.json()["catalog"] is True

@@ -18,7 +18,7 @@ def test_a_run_that_lost_its_lock_cannot_flip_what_was_collected(catalog: Catalo
     )
     with catalog.begin() as connection:
         (number,) = documents.allocate(connection, 1)
-        building = documents.Building(generation=number, document=document, chunk_count=1)
+        building = documents.Building(generation=number, document=document)
         documents.register(connection, "run-1", "test", [building])
         documents.collected(connection, [number])
     with pytest.raises(AlreadyRunning), catalog.begin() as connection:

@@ -23,10 +23,10 @@ def world(tmp_path: Path, catalog_url: str) -> Iterator[World]:
     """A tenant in which Ada may read one page, which tries to clear her screen."""
     settings = Settings(home=tmp_path, tenant=f"t-{uuid.uuid4().hex[:12]}", catalog_url=catalog_url)
     services = Services(settings)
-    services.index.ensure()
+    (serving,) = services.collections.receiving()
     world = World(services.catalog)
     world.grant({"ada": [allow("user:ada@x.org")]})
-    world.index(services.index, world.publish("page", "ada", "The [bold]kettle\x1b[2J boils."))
+    world.index(serving.index, world.publish("page", "ada", "The [bold]kettle\x1b[2J boils."))
     yield world
     services.close()
 
@@ -64,3 +64,10 @@ def run(
 
     yield command
     settings.load.cache_clear()
+
+
+@pytest.fixture
+def services(world: World, tmp_path: Path, catalog_url: str) -> Services:
+    """The same tenant, as a server that runs meanwhile has it open."""
+    settings = Settings(home=tmp_path, tenant=world.catalog.tenant, catalog_url=catalog_url)
+    return Services(settings)

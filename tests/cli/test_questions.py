@@ -21,7 +21,6 @@ from shell import Run, failed
 from sluice.api.services import Services
 from sluice.catalog import quarantine, runs
 from sluice.model import LandedRow
-from sluice.settings import Settings
 from world import SOURCE, World
 
 SLUICE = Path(sys.executable).with_name("sluice")
@@ -138,12 +137,11 @@ def test_status_ends_as_other_commands_do_without_settings(
 
 
 def test_status_notices_an_index_made_anew_and_empty(
-    world: World, run: Run, tmp_path: Path
+    world: World, run: Run, services: Services, tmp_path: Path
 ) -> None:
     """Documents are live and nothing is found: that is no index in order."""
     shutil.rmtree(tmp_path / "index")
-    settings = Settings(home=tmp_path, tenant=world.catalog.tenant)
-    Services(settings).index.ensure()
+    services.collections.receiving()
     done = run("status")
     assert done.returncode == 4 and "holds nothing" in done.stdout
     world.delete("wiki:page")

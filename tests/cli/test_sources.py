@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from shell import Run, failed
 from sluice import ingest
@@ -22,13 +21,6 @@ from sluice.sources import Files
 from world import DIRECTORY, SOURCE, World, allow, deny
 
 ASK = ("search", "--as", "user:ada@x.org", "kettle", "--json")
-
-
-@pytest.fixture
-def services(world: World, tmp_path: Path, catalog_url: str) -> Services:
-    """The same tenant, as a server that runs meanwhile has it open."""
-    settings = Settings(home=tmp_path, tenant=world.catalog.tenant, catalog_url=catalog_url)
-    return Services(settings)
 
 
 def found(run: Run) -> list[str]:
@@ -55,7 +47,7 @@ def test_a_removed_source_is_served_to_nobody(world: World, run: Run, services: 
     done = run("sources", "remove", SOURCE, "--yes", "--json")
     assert json.loads(done.stdout) == {"source": SOURCE, "documents": 1, "collected": 1}
     assert found(run) == []
-    assert services.index.generations() == frozenset()
+    assert services.serving.index.generations() == frozenset()
     assert rows(world, "SELECT principal FROM sluice.acl_grant") == []
     assert rows(world, "SELECT row_key FROM sluice.quarantine WHERE resolved_at IS NULL") == []
     assert rows(world, "SELECT version FROM sluice.acl_version")[0] > before
@@ -109,10 +101,10 @@ def test_what_an_index_out_of_reach_still_holds_is_removed_later(
     assert "Run the same command again" in failed(run("sources", "remove", SOURCE, "--yes"), 4)
     shutil.rmtree(tmp_path / "index")  # the lock of a writer that came too early
     (tmp_path / "away").rename(tmp_path / "index")
-    assert found(run) == [] and services.index.generations() != frozenset()
+    assert found(run) == [] and services.serving.index.generations() != frozenset()
     done = run("sources", "remove", SOURCE, "--json")
     assert json.loads(done.stdout) == {"source": SOURCE, "documents": 0, "collected": 1}
-    assert services.index.generations() == frozenset()
+    assert services.serving.index.generations() == frozenset()
 
 
 def test_a_removed_source_comes_back_with_its_next_run(

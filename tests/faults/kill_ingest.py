@@ -24,6 +24,7 @@ import great_expectations  # noqa: F401  # preloaded for the children
 import pandas  # noqa: F401  # preloaded for the children
 from sluice import ingest
 from sluice.api.services import Services
+from sluice.embedding import open_embedder
 from sluice.ingest import Pipeline, Progress
 from sluice.model import PUBLIC, Caller, Policy, Principal
 from sluice.settings import Settings
@@ -89,7 +90,7 @@ def warm_up(settings: Settings, tree: Path) -> None:
     source = Files(name="faults_warm", url=str(tree))
     ingest.extract(pipeline, source, "warm")
     ingest.validate(pipeline, source, "warm")
-    _ = pipeline.embedder
+    _ = open_embedder(settings.embedder)
     pipeline.close()
     gc.freeze()  # or each child copies most of what it inherits
 
@@ -128,8 +129,9 @@ def check(settings: Settings, tree: Path, edition: int) -> None:
     with pipeline.catalog.begin() as connection:
         rows = connection.execute(
             sa.text(
-                "SELECT d.native_id, g.text, g.generation, g.chunk_count FROM sluice.document d"
+                "SELECT d.native_id, g.text, g.generation, p.chunk_count FROM sluice.document d"
                 " JOIN sluice.generation g ON g.generation = d.live_generation"
+                " JOIN sluice.placement p ON p.generation = d.live_generation"
                 " WHERE d.deleted_at IS NULL AND d.source = 'faults'"
             )
         ).all()
@@ -139,8 +141,8 @@ def check(settings: Settings, tree: Path, edition: int) -> None:
     assert {row.native_id for row in rows} == {each.name for each in tree.glob("*.md")}
     assert all(f"edition{edition:04d}" in row.text for row in rows)
     expected = {row.generation: row.chunk_count for row in rows}
-    assert pipeline.index.generations() == expected.keys()
-    assert dict(pipeline.index.count(list(expected))) == expected
+    assert pipeline.collections.serving().index.generations() == expected.keys()
+    assert dict(pipeline.collections.serving().index.count(list(expected))) == expected
     assert left == 0
 
 

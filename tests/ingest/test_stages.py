@@ -43,11 +43,14 @@ def index_matches_catalog(pipeline: Pipeline) -> None:
     """The index holds every live generation whole, and nothing else."""
     with pipeline.catalog.begin() as connection:
         rows = connection.execute(
-            sa.text("SELECT generation, chunk_count FROM sluice.generation WHERE state = 'live'")
+            sa.text(
+                "SELECT generation, chunk_count FROM sluice.placement"
+                " JOIN sluice.generation USING (generation) WHERE state = 'live'"
+            )
         )
         live: Mapping[int, int] = {row.generation: row.chunk_count for row in rows}
-    assert pipeline.index.generations() == live.keys()
-    assert pipeline.index.count(list(live)) == live
+    assert pipeline.collections.serving().index.generations() == live.keys()
+    assert pipeline.collections.serving().index.count(list(live)) == live
 
 
 def test_a_first_run_makes_every_page_readable(pipeline: Pipeline, tree: Path) -> None:
@@ -61,10 +64,10 @@ def test_a_first_run_makes_every_page_readable(pipeline: Pipeline, tree: Path) -
 def test_a_second_run_does_nothing(pipeline: Pipeline, tree: Path) -> None:
     """Nothing changed: nothing embedded, nothing written."""
     run(pipeline, tree, "r1")
-    before = pipeline.index.generations()
+    before = pipeline.collections.serving().index.generations()
     summary = run(pipeline, tree, "r2")
     assert (summary.new, summary.changed, summary.unchanged, summary.embedded) == (0, 0, 1, 0)
-    assert pipeline.index.generations() == before
+    assert pipeline.collections.serving().index.generations() == before
 
 
 def test_an_edit_replaces_the_page(pipeline: Pipeline, tree: Path) -> None:
@@ -93,11 +96,11 @@ def test_a_move_is_a_new_page_that_costs_no_embedding(pipeline: Pipeline, tree: 
 def test_a_folders_new_readers_cost_nothing(pipeline: Pipeline, tree: Path) -> None:
     """An ACL change embeds nothing, writes no index, and is enforced at once."""
     run(pipeline, tree, "r1")
-    before = pipeline.index.generations()
+    before = pipeline.collections.serving().index.generations()
     (tree / ".access.yaml").write_text("allow: ['user:ada@example.com']\n")
     summary = run(pipeline, tree, "r2")
     assert (summary.acl_only, summary.unchanged, summary.embedded) == (1, 0, 0)
-    assert pipeline.index.generations() == before
+    assert pipeline.collections.serving().index.generations() == before
     assert "kettle" in text(pipeline, "welcome.md", ADA)
     with pytest.raises(NotFound):
         text(pipeline, "welcome.md")

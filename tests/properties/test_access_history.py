@@ -217,7 +217,7 @@ class Together:
                 gone.append(document_id)
         numbers = documents.allocate(connection, len(fresh))
         building = [
-            documents.Building(generation=number, document=document, chunk_count=1)
+            documents.Building(generation=number, document=document)
             for number, (_, document) in zip(numbers, fresh, strict=True)
         ]
         documents.register(connection, "run-1", "test", building)

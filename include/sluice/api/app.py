@@ -1,5 +1,6 @@
 """The routes. FastAPI reads their annotations, so those are not put off here."""
 
+import asyncio
 import contextlib
 import functools
 import threading
@@ -45,7 +46,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Args:
         settings: None reads them from the environment when first needed.
     """
-    services = functools.cache(lambda: Services(settings or load()))
+    # The loop is that of the lifespan, which has begun before anyone asks.
+    services = functools.cache(
+        lambda: Services(settings or load(), getattr(app.state, "loop", None))
+    )
     app = FastAPI(
         title="Sluice",
         version=sluice.__version__,
@@ -84,11 +88,12 @@ def _lifespan(
     services: Callable[[], Services],
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.loop = asyncio.get_running_loop()
         threading.Thread(target=_warm, args=[services], daemon=True).start()
         yield
         with contextlib.suppress(SluiceError):
-            services().close()
+            await asyncio.to_thread(services().close)  # which waits for what it closes on this loop
 
     return lifespan
 
@@ -96,7 +101,7 @@ def _lifespan(
 def _warm(services: Callable[[], Services]) -> None:
     """Open what takes seconds, so that the first question does not wait for it."""
     with contextlib.suppress(SluiceError):  # whoever asks is told
-        services().index.ping()
+        services().serving.index.ping()
 
 
 def _add_routes(app: FastAPI, services: Callable[[], Services]) -> None:
@@ -147,12 +152,13 @@ def _add_routes(app: FastAPI, services: Callable[[], Services]) -> None:
         """Say of each thing that answering needs whether it can be used: 200 or 503."""
         works = {
             "catalog": _works(lambda: services().catalog.check()),
+            "embedder": _works(lambda: services().check_embedder()),
             "index": _works(lambda: services().check_index()),
-            "embedder": _works(lambda: services().embedder),
         }
-        if not all(works.values()):
+        culprit = next((name for name, well in works.items() if not well), None)
+        if culprit:
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-        return Ready(ready=all(works.values()), **works)
+        return Ready(ready=culprit is None, culprit=culprit, **works)
 
 
 def _works(use: Callable[[], object]) -> bool:

@@ -39,6 +39,12 @@ _STATUS: dict[type[SluiceError], HTTPStatus] = {
     BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 STATUSES = (401, 403, 404, 409, 413, 415, 422, 503)  # what OpenAPI says may happen
+_HEADERS: dict[int, dict[str, str]] = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {
+        "Retry-After": "5"
+    },  # seconds; what is down is up by then or not
+}
 _TOO_OLD = "the permissions that an answer would rest on are too old"
 _INSIDE: dict[type[SluiceError], str] = {
     CatalogUnavailable: "the catalog does not answer",
@@ -50,8 +56,7 @@ _INSIDE: dict[type[SluiceError], str] = {
 def answer(status: int, code: str, message: str, cure: str | None, trace_id: str) -> JSONResponse:
     """An error as it leaves."""
     problem = {"code": code, "message": message, "cure": cure, "trace_id": trace_id}
-    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
-    return JSONResponse({"error": problem}, status, headers)
+    return JSONResponse({"error": problem}, status, _HEADERS.get(status))
 
 
 def install(app: FastAPI) -> None:

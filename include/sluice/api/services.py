@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
 from functools import cached_property
 
 from sluice.access import Access
 from sluice.audit import Audit
-from sluice.catalog import Catalog, documents
+from sluice.catalog import Catalog, open_catalog
+from sluice.catalog import collections as rows
+from sluice.collections import Collections, Opened
 from sluice.embedding import open_embedder
-from sluice.errors import CatalogUnavailable, ConfigurationError, IndexUnavailable
+from sluice.errors import IndexUnavailable
 from sluice.keys import Keys
-from sluice.ports import Embedder, Index
 from sluice.retrieve import Retriever
 from sluice.settings import Settings
 
@@ -25,8 +26,10 @@ class Services:
     its catalog or its index recovers by itself.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop | None = None):
+        """``loop`` is a server's running event loop: what can be asynchronous then works on it."""
         self.settings = settings
+        self._loop = loop
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -36,13 +39,7 @@ class Services:
             ConfigurationError: its URL is not set, or its role would bypass the tenants' walls.
             CatalogUnavailable: it does not answer.
         """
-        catalog = Catalog(self.settings.require("catalog_url"), self.settings.tenant)
-        try:
-            catalog.check()
-        except Exception:
-            catalog.close()
-            raise
-        return catalog
+        return open_catalog(self.settings)
 
     @cached_property
     def keys(self) -> Keys:
@@ -50,34 +47,42 @@ class Services:
         return Keys(self.catalog)
 
     @cached_property
-    def embedder(self) -> Embedder:
-        """The model that questions are embedded with."""
-        return open_embedder(self.settings.embedder)
+    def collections(self) -> Collections:
+        """Where chunks live."""
+        return Collections(self.settings, self.catalog, loop=self._loop)
 
-    @cached_property
-    def index(self) -> Index:
-        """Where candidates are found; it is made by the first ingest, never here."""
-        from sluice.index.lance import LanceIndex  # seconds of imports
+    @property
+    def serving(self) -> Opened:
+        """The collection that answers questions, as of now; made by the first ingest, never here.
 
-        return LanceIndex(
-            self.settings.index_path,
-            model=self.embedder.model,
-            dimensions=self.embedder.dimensions,
-            tenant=self.settings.tenant,
-        )
+        Raises:
+            IndexUnavailable: there is none yet.
+            CatalogUnavailable: the catalog does not say.
+        """
+        return self.collections.serving()
 
     @cached_property
     def retriever(self) -> Retriever:
         """The way from a question to an answer."""
         return Retriever(
             Access(self.catalog, self.settings.scope_cap),
-            self.index,
-            self.embedder,
+            self.collections.serving,
             Audit(self.catalog),
             dense_weight=self.settings.dense_weight,
             max_question=self.settings.max_question,
             max_hits=self.settings.max_hits,
         )
+
+    def check_embedder(self) -> None:
+        """Return if questions can be embedded.
+
+        Raises:
+            ConfigurationError: the model cannot be loaded.
+            CatalogUnavailable: the catalog does not say which one it is.
+        """
+        with self.catalog.begin() as connection:
+            found = rows.serving(connection)
+        open_embedder(found.embedder if found else self.settings.embedder)
 
     def check_index(self) -> None:
         """Return if the index can be read and holds some of what is live, where anything is.
@@ -85,19 +90,21 @@ class Services:
         Raises:
             IndexUnavailable: it cannot, or holds nothing of it.
         """
-        self.index.ping()
-        with suppress(CatalogUnavailable, ConfigurationError):  # those are not the index's fault
-            with self.catalog.begin() as connection:
-                newest = documents.newest(connection, _LOOKED_FOR)
-            if newest and not any(self.index.count(newest).values()):
-                raise IndexUnavailable(
-                    "it holds nothing of what the catalog says is live",
-                    subject=str(self.settings.index_path),
-                    cure="Check SLUICE_HOME and SLUICE_EMBEDDER; if the index is lost, run every "
-                    "source's DAG: that builds it again",
-                )
+        serving = self.serving
+        serving.index.ping()
+        with self.catalog.begin() as connection:
+            newest = rows.newest(connection, serving.collection.collection_id, _LOOKED_FOR)
+        if newest and not any(serving.index.count(newest).values()):
+            raise IndexUnavailable(
+                "it holds nothing of what the catalog says is live",
+                subject=f"{serving.collection.backend} {serving.collection.name}",
+                cure="Check SLUICE_HOME or SLUICE_WEAVIATE_URL; if the index is lost, run every "
+                "source's DAG: that builds it again",
+            )
 
     def close(self) -> None:
         """Give every connection back."""
+        if "collections" in self.__dict__:
+            self.collections.close()
         if "catalog" in self.__dict__:
             self.catalog.close()

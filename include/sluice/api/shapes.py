@@ -154,6 +154,7 @@ class Ready(BaseModel):
     catalog: bool
     index: bool
     embedder: bool
+    culprit: str | None = Field(description="The first of them that cannot be used.")
 
 
 class Problem(BaseModel):

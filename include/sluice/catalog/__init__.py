@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sluice.errors import CatalogUnavailable, ConfigurationError
+from sluice.settings import Settings
 
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ"]
 
@@ -76,6 +77,22 @@ class Catalog:
     def close(self) -> None:
         """Give every pooled connection back."""
         self._engine.dispose()
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """The catalog that the settings name, as a role that row level security binds.
+
+    Raises:
+        ConfigurationError: its URL is not set, or its role would bypass the tenants' walls.
+        CatalogUnavailable: it does not answer.
+    """
+    catalog = Catalog(settings.require("catalog_url"), settings.tenant)
+    try:
+        catalog.check()
+    except Exception:
+        catalog.close()
+        raise
+    return catalog
 
 
 _BYPASSES = """

@@ -25,7 +25,6 @@ class Known:
     generation: int
     content_hash: str
     meta_hash: str
-    recipe: str
     acl_key: str | None  # the object that guards it now; None hides it from everybody
     indexed_acl_key: str  # the object whose acl_id its chunks carry
 
@@ -36,7 +35,6 @@ class Building:
 
     generation: int
     document: Document
-    chunk_count: int
 
 
 def known(connection: sa.Connection, source: str) -> dict[str, Known]:
@@ -44,7 +42,7 @@ def known(connection: sa.Connection, source: str) -> dict[str, Known]:
     rows = connection.execute(
         sa.text(
             """
-            SELECT d.document_id, d.native_id, g.generation, d.content_hash, d.meta_hash, g.recipe,
+            SELECT d.document_id, d.native_id, g.generation, d.content_hash, d.meta_hash,
                    a.key AS acl_key, g.acl_key AS indexed_acl_key
             FROM sluice.document d
             JOIN sluice.generation g ON g.generation = d.live_generation
@@ -74,16 +72,19 @@ def stored(connection: sa.Connection, document_ids: Collection[str]) -> dict[str
     return {document.id: document for document in documents}
 
 
-def newest(connection: sa.Connection, limit: int) -> list[int]:
-    """The last ``limit`` generations that became live and are in the index, if it is whole."""
+def versions(connection: sa.Connection, generations: Collection[int]) -> dict[int, Document]:
+    """What each generation says, as it was built; one whose text is gone is left out."""
     rows = connection.execute(
         sa.text(
-            "SELECT generation FROM sluice.generation WHERE state = 'live' AND chunk_count > 0"
-            " ORDER BY generation DESC LIMIT :limit"
+            """
+            SELECT generation, source, native_id, title, text, uri, acl_key, created_at, updated_at
+            FROM sluice.generation WHERE state <> 'collected' AND generation = ANY(:generations)
+            """
         ),
-        {"limit": limit},
+        {"generations": list(generations)},
     )
-    return [int(row.generation) for row in rows]
+    found = (dict(row._mapping) for row in rows)
+    return {int(row.pop("generation")): Document(**row) for row in found}
 
 
 def allocate(connection: sa.Connection, count: int) -> list[int]:
@@ -109,10 +110,10 @@ def register(
             """
             INSERT INTO sluice.generation
                 (generation, document_id, source, run_id, state, recipe, title, text, uri, acl_key,
-                 content_hash, meta_hash, created_at, updated_at, chunk_count, native_id)
+                 content_hash, meta_hash, created_at, updated_at, native_id)
             VALUES (:generation, :document_id, :source, :run_id, 'building', :recipe, :title, :text,
                     :uri, :acl_key, :content_hash, :meta_hash, :created_at, :updated_at,
-                    :chunk_count, :native_id)
+                    :native_id)
             """
         ),
         [_generation_row(run_id, recipe, building) for building in batch],
@@ -136,7 +137,6 @@ def _generation_row(run_id: str, recipe: str, building: Building) -> dict[str, o
         "meta_hash": document.meta_hash,
         "created_at": document.created_at,
         "updated_at": document.updated_at,
-        "chunk_count": building.chunk_count,
     }
 
 
@@ -266,13 +266,17 @@ def describe(connection: sa.Connection, documents: Iterable[Document]) -> None:
 
 
 def collected(connection: sa.Connection, generations: Collection[int]) -> None:
-    """Mark generations that the index no longer holds, and let their text go."""
+    """Mark generations that no index holds any longer, and let their text go."""
+    chosen = {"generations": list(generations)}
     connection.execute(
         sa.text(
             "UPDATE sluice.generation SET state = 'collected', text = ''"
             " WHERE state IN ('building', 'retired') AND generation = ANY(:generations)"
         ),
-        {"generations": list(generations)},
+        chosen,
+    )
+    connection.execute(
+        sa.text("DELETE FROM sluice.placement WHERE generation = ANY(:generations)"), chosen
     )
 
 

@@ -95,14 +95,11 @@ def _question(known: SourceStatus) -> str:
 
 def _collect(opened: Services, name: str) -> int:
     """Remove from the index what no reader can reach any more, and no run will look for."""
-    from sluice.catalog import documents
+    from sluice.ingest.keeping import collect
+    from sluice.ingest.progress import Progress
 
-    with opened.catalog.begin() as connection:
-        left = documents.unfinished(connection, name)
-    if not left:
-        return 0
     try:
-        opened.index.delete(left.keys())
+        return collect(opened.catalog, opened.collections.standing(), name, Progress())
     except IndexUnavailable as error:
         raise IndexUnavailable(
             f"it is removed and nobody can read it, but its chunks are still in the index, which "
@@ -110,6 +107,3 @@ def _collect(opened: Services, name: str) -> int:
             subject=name,
             cure="Run the same command again when it can",
         ) from error
-    with opened.catalog.begin() as connection:
-        documents.collected(connection, left.keys())
-    return len(left)

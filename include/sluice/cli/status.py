@@ -10,7 +10,7 @@ import typer
 
 from sluice.cli.output import AsJson, ago, console, exit_code, plain, print_json
 from sluice.cli.session import services
-from sluice.errors import SluiceError
+from sluice.errors import IndexUnavailable, SluiceError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,8 +34,8 @@ def status(as_json: AsJson = False) -> None:
     with services() as opened:
         errors = {
             "catalog": _error(lambda: opened.catalog.check()),
-            "embedder": _error(lambda: opened.embedder),
-            "index": _error(lambda: opened.check_index()),
+            "embedder": _error(lambda: opened.check_embedder()),
+            "index": _error(lambda: _check_index(opened)),
         }
         found = _sources(opened) if errors["catalog"] is None else []
     parts = {name: "ok" if error is None else str(error) for name, error in errors.items()}
@@ -54,6 +54,18 @@ def status(as_json: AsJson = False) -> None:
     broken = [exit_code(error) for error in errors.values() if error is not None]
     if broken:
         raise typer.Exit(min(broken))
+
+
+def _check_index(opened: Services) -> None:
+    """Raise what keeps the index from being read, or from being written."""
+    opened.check_index()
+    serving = opened.serving
+    if trouble := serving.index.impediment():
+        raise IndexUnavailable(
+            f"answers questions and cannot be written: {trouble}",
+            subject=f"{serving.collection.backend} {serving.collection.name}",
+            cure="Runs wait and lose nothing; mend it and they go on",
+        )
 
 
 def _error(use: Callable[[], object]) -> SluiceError | None:

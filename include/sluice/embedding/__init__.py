@@ -5,6 +5,9 @@ from __future__ import annotations
 from sluice.errors import ConfigurationError
 from sluice.ports import Embedder
 
+# One table, of which the first components alone are a space of their own (it was trained so).
+STATIC = {"local-static": 256, "local-static-128": 128, "local-static-64": 64}
+
 
 def open_embedder(name: str) -> Embedder:
     """Return the embedder called ``name``, ready to embed.
@@ -12,10 +15,10 @@ def open_embedder(name: str) -> Embedder:
     Raises:
         ConfigurationError: no embedder has this name, or its files are missing or altered.
     """
-    if name == "local-static":
+    if name in STATIC:
         from sluice.embedding.static import load  # 50 MB of table and tokenizer: only who embeds
 
-        return load()
+        return load(STATIC[name])
     raise ConfigurationError(
-        "no such embedder", subject=name, cure="Set SLUICE_EMBEDDER to local-static"
+        "no such embedder", subject=name, cure=f"Set SLUICE_EMBEDDER to one of {', '.join(STATIC)}"
     )

@@ -37,11 +37,11 @@ _LONG = 64  # characters of a word that is hardly seen twice
 class StaticEmbedder:
     """The mean of a text's token vectors, at unit length."""
 
-    model = MODEL
     # Nothing is ever cut off, but the mean of a longer text points nowhere in particular.
     window = 512
 
-    def __init__(self, table: Vectors, tokenizer: Tokenizer):
+    def __init__(self, model: str, table: Vectors, tokenizer: Tokenizer):
+        self.model = model
         self._table = table
         self._tokenizer = tokenizer
         self._word = functools.lru_cache(maxsize=1 << 16)(self._encode)
@@ -89,14 +89,21 @@ class StaticEmbedder:
 
 
 @functools.cache
-def load() -> StaticEmbedder:
+def load(dimensions: int = 256) -> StaticEmbedder:
     """Load the table and the tokenizer, once per process (about 0.2 s, 35 MB).
+
+    Args:
+        dimensions: 256, or 128 or 64 of them: the table was trained so that the first components
+            carry the most (Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022).
 
     Raises:
         ConfigurationError: a file is missing or is not the one this release was tested with.
     """
     table = load_tensors(_read(_WEIGHTS))["embedding.weight"].astype(np.float32)
-    return StaticEmbedder(table, Tokenizer.from_str(_read(_TOKENIZER).decode()))
+    model = MODEL if dimensions == table.shape[1] else f"{MODEL}-first-{dimensions}"
+    return StaticEmbedder(
+        model, table[:, :dimensions], Tokenizer.from_str(_read(_TOKENIZER).decode())
+    )
 
 
 def _read(name: str) -> bytes:

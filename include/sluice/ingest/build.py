@@ -1,34 +1,29 @@
-"""Documents become generations in the index: chunked, embedded where no cache helps, verified.
+"""Documents become generations, in every collection that receives.
 
-Nothing here is visible to a reader: generations stay ``building`` until the flip. Every step may be
-killed and repeated: numbers are registered before the index hears of them, chunk ids are derived
-from them, and vectors are kept as soon as they are paid for.
+Generations stay ``building`` until the flip. Their numbers are registered before any index hears of
+them, so that a killed run leaves nothing that nobody knows of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import TypeVar
 
-from sluice.catalog import Catalog, documents, embeddings
-from sluice.chunking import CHUNKER, chunk
+from sluice.catalog import Catalog, documents
+from sluice.collections import Opened
 from sluice.errors import IndexUnavailable
-from sluice.index.analysis import analyse
 from sluice.ingest.plan import Build
 from sluice.ingest.progress import Progress
-from sluice.model import Chunk, Document, IndexedChunk
-from sluice.ports import Embedder, Index, Vectors
+from sluice.ingest.writing import Version, Writer, batches
+from sluice.model import Document
 
-T = TypeVar("T")
-
-TEXTS_A_CALL = 512  # bounds one call to the embedder
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What building did: the new generations and what they cost."""
+    """What building did: the new generations and what they cost where questions are answered."""
 
     generations: tuple[int, ...] = ()
     chunks: int = 0
@@ -42,68 +37,68 @@ class Built:
         )
 
 
-def recipe(embedder: Embedder) -> str:
-    """Name what turns a document into chunks and vectors; another recipe means building anew."""
-    return f"{CHUNKER}/{embedder.model}"
-
-
 class Builder:
     """Writes generations for one run."""
 
     def __init__(
         self,
         catalog: Catalog,
-        index: Index,
-        embedder: Embedder,
+        receiving: Sequence[Opened],
         *,
         run_id: str,
         batch: int,
         progress: Progress,
     ):
+        """``receiving`` has the collection that serves first: without that one nothing is built."""
         self._catalog = catalog
-        self._index = index
-        self._embedder = embedder
         self._run_id = run_id
         self._size = batch
         self._progress = progress
+        self._recipe = receiving[0].collection.recipe
+        self._serving = Writer(catalog, receiving[0], progress)
+        # Their time and boundaries are not this run's.
+        self._others = [(each, Writer(catalog, each, Progress())) for each in receiving[1:]]
 
     def build(self, builds: Sequence[Build], acl_ids: dict[str, int]) -> Built:
         """Write a generation for each of ``builds``, in batches, and prove that each is whole.
 
+        A collection that does not serve and cannot be written is left behind: it lacks placements,
+        and whoever wants it to serve gives it what it lacks first.
+
         Raises:
-            IndexUnavailable: the index holds another number of chunks than was written.
+            IndexUnavailable: the collection that serves cannot be written.
         """
         built = Built()
-        for batch in _batches(builds, self._size):
-            built += self._batch(batch, acl_ids)
+        for batch in batches(builds, self._size):
+            with self._progress.stage("index"):
+                versions = self._register(batch, acl_ids)
+                self._progress.reached("index: registered")
+            written = self._serving.write(versions)
+            self._write_others(versions)
+            built += Built(
+                generations=tuple(each.generation for each in versions),
+                chunks=written.chunks,
+                embedded=written.embedded,
+            )
         return built
 
-    def _batch(self, batch: Sequence[Build], acl_ids: dict[str, int]) -> Built:
-        progress = self._progress
-        with progress.stage("chunk"):
-            chunked = [(each, self._chunks(each)) for each in self._documents(batch)]
-        with progress.stage("embed"):
-            vectors, embedded = self._embed([c for _, chunks in chunked for c in chunks])
-        with progress.stage("index"):
-            with self._catalog.begin() as connection:
-                numbers = documents.allocate(connection, len(chunked))
-                building = [
-                    documents.Building(
-                        generation=number, document=document, chunk_count=len(chunks)
-                    )
-                    for number, (document, chunks) in zip(numbers, chunked, strict=True)
-                ]
-                documents.register(connection, self._run_id, recipe(self._embedder), building)
-            progress.reached("index: registered")
-            rows = [
-                self._indexed(each, part, acl_ids[each.document.acl_key], vectors)
-                for each, (_, chunks) in zip(building, chunked, strict=True)
-                for part in chunks
+    def _register(self, batch: Sequence[Build], acl_ids: dict[str, int]) -> list[Version]:
+        chosen = self._documents(batch)
+        with self._catalog.begin() as connection:
+            numbers = documents.allocate(connection, len(chosen))
+            building = [
+                documents.Building(generation=number, document=document)
+                for number, document in zip(numbers, chosen, strict=True)
             ]
-            self._index.upsert(rows)
-            progress.reached("index: written")
-            self._verify(building)
-        return Built(generations=tuple(numbers), chunks=len(rows), embedded=embedded)
+            documents.register(connection, self._run_id, self._recipe, building)
+        return [
+            Version(
+                generation=each.generation,
+                document=each.document,
+                acl_id=acl_ids[each.document.acl_key],
+            )
+            for each in building
+        ]
 
     def _documents(self, batch: Sequence[Build]) -> list[Document]:
         """The documents to build; those that were not read again come from the catalog."""
@@ -117,56 +112,10 @@ class Builder:
             for each in batch
         ]
 
-    def _chunks(self, document: Document) -> list[Chunk]:
-        return chunk(document.title, document.text, self._embedder)
-
-    def _embed(self, chunks: Sequence[Chunk]) -> tuple[dict[str, Vectors], int]:
-        """A vector for every content hash, and how many of them no cache held."""
-        texts = {each.content_hash: each.searched for each in chunks}
-        with self._catalog.begin() as connection:
-            vectors = embeddings.lookup(connection, self._embedder.model, list(texts))
-        missing = [each for each in texts if each not in vectors]
-        for hashes in _batches(missing, TEXTS_A_CALL):
-            rows = self._embedder.embed([texts[each] for each in hashes])
-            fresh = dict(zip(hashes, rows, strict=True))
-            with self._catalog.begin() as connection:
-                embeddings.store(connection, self._embedder.model, fresh)
-            vectors |= fresh
-            self._progress.reached("embed: stored")
-        return vectors, len(missing)
-
-    def _indexed(
-        self,
-        building: documents.Building,
-        part: Chunk,
-        acl_id: int,
-        vectors: dict[str, Vectors],
-    ) -> IndexedChunk:
-        return IndexedChunk(
-            tenant=self._catalog.tenant,
-            document_id=building.document.id,
-            generation=building.generation,
-            acl_id=acl_id,
-            ordinal=part.ordinal,
-            path=part.path,
-            text=part.text,
-            terms=analyse(part.searched),
-            vector=vectors[part.content_hash],
-        )
-
-    def _verify(self, building: Sequence[documents.Building]) -> None:
-        counts = self._index.count([each.generation for each in building])
-        for each in building:
-            found = counts.get(each.generation, 0)
-            if found != each.chunk_count:
-                raise IndexUnavailable(
-                    f"{found} of {each.chunk_count} chunks are there after writing",
-                    subject=each.document.id,
-                    cure="Nothing of it is visible; run the source again",
-                )
-
-
-def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+    def _write_others(self, versions: Sequence[Version]) -> None:
+        for opened, writer in list(self._others):
+            try:
+                writer.write(versions)
+            except IndexUnavailable as error:
+                _log.warning("left behind: %s: %s", opened.collection.name, error)
+                self._others.remove((opened, writer))

@@ -7,49 +7,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sluice.catalog import Catalog, runs
-from sluice.embedding import open_embedder
+from sluice.catalog import Catalog, open_catalog, runs
 from sluice.errors import AlreadyRunning, CatalogUnavailable, LoadHeld, SluiceError
 from sluice.landing import Zone
 from sluice.model import Policy
-from sluice.ports import Embedder, Index
 from sluice.settings import Settings
+
+if TYPE_CHECKING:
+    from sluice.collections import Collections
 
 LOCK_PATIENCE = 900.0  # seconds to wait for another run of the same source
 DOCUMENTS_A_BATCH = 500  # bounds memory, and what a kill makes us do again
 
 
 class Pipeline:
-    """The catalog, the index, the embedder and the landing zone of one tenant.
+    """The catalog, the collections and the landing zone of one tenant.
 
-    Index and embedder are opened on first use: extracting needs neither.
+    Collections are opened on first use: extracting needs none.
     """
 
     def __init__(self, settings: Settings, *, batch: int = DOCUMENTS_A_BATCH):
         self.settings = settings
         self.batch = batch
-        self.catalog = Catalog(settings.require("catalog_url"), settings.tenant)
+        self.catalog = open_catalog(settings)
         self.zone = Zone(settings.require("landing_url"), settings.tenant)
 
     @cached_property
-    def embedder(self) -> Embedder:
-        """The model that documents and questions are embedded with."""
-        return open_embedder(self.settings.embedder)
+    def collections(self) -> Collections:
+        """Where chunks go."""
+        from sluice.collections import Collections  # numpy, which extracting need not pay
 
-    @cached_property
-    def index(self) -> Index:
-        """The index, made if it is not there yet."""
-        from sluice.index.lance import LanceIndex  # 3.5 s of imports that extracting need not pay
-
-        index = LanceIndex(
-            self.settings.index_path,
-            model=self.embedder.model,
-            dimensions=self.embedder.dimensions,
-            tenant=self.settings.tenant,
-        )
-        index.ensure()
-        return index
+        return Collections(self.settings, self.catalog)
 
     @property
     def suites(self) -> Path:
@@ -58,6 +48,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Give back every connection."""
+        if "collections" in self.__dict__:
+            self.collections.close()
         self.catalog.close()
 
 
@@ -65,7 +57,8 @@ def open_pipeline(settings: Settings) -> Pipeline:
     """Compose a pipeline from the settings.
 
     Raises:
-        ConfigurationError: a URL is not set.
+        ConfigurationError: a URL is not set, or the catalog's role would bypass the tenants' walls.
+        CatalogUnavailable: it does not answer.
     """
     return Pipeline(settings)
 

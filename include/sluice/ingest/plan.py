@@ -7,7 +7,7 @@ apart, so that a change of one never costs the work of the other:
 change         when                                        what it costs
 =============  ==========================================  ==================================
 new            never seen, or deleted before               chunks, vectors, index writes
-changed        title, text or recipe differ                chunks, vectors, index writes
+changed        title or text differ                        chunks, vectors, index writes
 acl_only       another permission object guards it         index writes, vectors from the cache
 metadata_only  uri or times differ                         a catalog row
 unchanged      none of these                               nothing
@@ -66,9 +66,8 @@ def plan(
     known: Mapping[str, Known],
     incoming: Mapping[str, Document],
     listed: Mapping[str, str | None],
-    recipe: str,
     *,
-    indexed: Collection[int],
+    lost: Collection[int],
 ) -> Plan:
     """Compare the catalog with the source.
 
@@ -78,9 +77,8 @@ def plan(
             among them is as the catalog has it.
         listed: every document id that the source holds now, with the key of its permission
             object, or None where the source gave none.
-        recipe: names chunker and embedder; documents built by another are built again.
-        indexed: the generations that the index holds. A live one that it lost, with its folder or
-            to another release's table, is built again from the catalog, whatever the change.
+        lost: the live generations that the index no longer holds whole. Their documents are built
+            again from the catalog, whatever the change.
     """
     changes: dict[str, Change] = {}
     builds: list[Build] = []
@@ -92,14 +90,14 @@ def plan(
             continue  # never published, and not publishable now: quarantined or unguarded
         if document is not None and acl_key is not None:
             document = replace(document, acl_key=acl_key)
-        change = _change(before, document, acl_key, recipe)
+        change = _change(before, document, acl_key)
         changes[document_id] = change
         if acl_key is None:
             guard[document_id] = None  # hidden at once; its content waits for a permission
         elif (
             change in {Change.NEW, Change.CHANGED}
             or _moves_in_index(before, acl_key)
-            or (before is not None and before.generation not in indexed)
+            or (before is not None and before.generation in lost)
         ):
             builds.append(Build(document_id=document_id, acl_key=acl_key, document=document))
         elif change is Change.ACL_ONLY:
@@ -119,13 +117,9 @@ def plan(
     )
 
 
-def _change(
-    before: Known | None, document: Document | None, acl_key: str | None, recipe: str
-) -> Change:
+def _change(before: Known | None, document: Document | None, acl_key: str | None) -> Change:
     if before is None:
         return Change.NEW
-    if before.recipe != recipe:
-        return Change.CHANGED
     if document is not None and document.content_hash != before.content_hash:
         return Change.CHANGED
     if acl_key != before.acl_key or (acl_key is not None and _moves_in_index(before, acl_key)):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sluice.catalog import documents, permissions, runs
+from sluice.catalog import collections, documents, permissions, runs
+from sluice.collections import Opened
 from sluice.documents import to_document
 from sluice.errors import AlreadyRunning
-from sluice.ingest.build import Builder, Built, recipe
+from sluice.ingest.build import Builder, Built
+from sluice.ingest.keeping import collect, lost
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, plan
 from sluice.ingest.progress import Progress
@@ -39,21 +41,21 @@ def publish(
     """
     progress = progress or Progress()
     with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
+        receiving = pipeline.collections.receiving()
         with progress.stage("collect"):
-            _collect(pipeline, source.name, progress)
+            collect(pipeline.catalog, receiving, source.name, progress)
         with progress.stage("plan"):
             work = left_to_do(pipeline, source)
             if work is None or not work.validated:  # left to the run that landed something newer
                 return _finish(pipeline, source, run_id, (), {}, Built(), progress)
-            todo = _plan(pipeline, source, work)
+            todo = _plan(pipeline, source, work, receiving[0])
             with pipeline.catalog.begin() as connection:
                 acl_ids = permissions.ensure_acls(
                     connection, source.name, {each.acl_key for each in todo.builds}
                 )
         builder = Builder(
             pipeline.catalog,
-            pipeline.index,
-            pipeline.embedder,
+            receiving,
             run_id=run_id,
             batch=pipeline.batch,
             progress=progress,
@@ -62,15 +64,15 @@ def publish(
         with progress.stage("flip"):
             regranted = _flip(pipeline, source, work, todo, built)
         with progress.stage("collect"):
-            _collect(pipeline, source.name, progress)
+            collect(pipeline.catalog, receiving, source.name, progress)
         with progress.stage("optimize"):  # after the flip: nobody waits for it
-            if pipeline.index.wants_optimizing():
-                pipeline.index.optimize()
+            if receiving[0].index.wants_optimizing():
+                receiving[0].index.optimize()
         counts = _counts(todo, regranted)
         return _finish(pipeline, source, run_id, work.load_ids, counts, built, progress)
 
 
-def _plan(pipeline: Pipeline, source: Source, work: Work) -> Plan:
+def _plan(pipeline: Pipeline, source: Source, work: Work, serving: Opened) -> Plan:
     incoming: dict[str, Document] = {}
     for row in work.rows:
         if row.key not in work.rejected:
@@ -78,13 +80,7 @@ def _plan(pipeline: Pipeline, source: Source, work: Work) -> Plan:
             document = to_document(source.draft(row), source.name, acl_key or "")
             incoming[document.id] = document
     listed = {f"{source.name}:{key}": acl_key for key, acl_key in work.listing.acl_keys.items()}
-    return plan(
-        work.known,
-        incoming,
-        listed,
-        recipe(pipeline.embedder),
-        indexed=pipeline.index.generations(),
-    )
+    return plan(work.known, incoming, listed, lost=lost(pipeline.catalog, serving, source.name))
 
 
 def _flip(
@@ -105,6 +101,13 @@ def _flip(
                 subject=source.name,
                 cure="Nothing is lost; the next run takes up what is left",
             )
+        serving = collections.hold(connection)
+        if collections.unplaced(connection, serving, built.generations):
+            raise AlreadyRunning(
+                "another collection began to serve meanwhile",
+                subject=source.name,
+                cure="Nothing is lost; the next run builds for that one",
+            )
         documents.flip(connection, built.generations)
         documents.guard(connection, source.name, todo.guard)
         documents.describe(connection, todo.describe)
@@ -112,17 +115,6 @@ def _flip(
         runs.mark_loads(connection, source.name, work.load_ids, "published")
         runs.synced(connection, source.name)
         return frozenset(documents.under(connection, changed))
-
-
-def _collect(pipeline: Pipeline, name: str, progress: Progress) -> None:
-    """Remove from the index what no reader can reach: replaced, deleted, or half built."""
-    with pipeline.catalog.begin() as connection:
-        generations = documents.unfinished(connection, name)
-    if generations:
-        pipeline.index.delete(generations.keys())
-        progress.reached("collect: deleted")
-        with pipeline.catalog.begin() as connection:
-            documents.collected(connection, generations.keys())
 
 
 def _finish(

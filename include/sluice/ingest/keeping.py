@@ -1,0 +1,76 @@
+"""Keeping stores and catalog in step: what goes, what was lost, what nobody knows of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sluice.catalog import Catalog, collections, documents
+from sluice.collections import Opened
+from sluice.errors import IndexUnavailable
+from sluice.ingest.progress import Progress
+
+_log = logging.getLogger(__name__)
+
+
+def collect(catalog: Catalog, receiving: Sequence[Opened], source: str, progress: Progress) -> int:
+    """Remove from every index what no reader can reach: replaced, deleted, or half built.
+
+    Args:
+        catalog: knows what that is.
+        receiving: the collection that serves first. Another that cannot be reached keeps its
+            chunks, which the gate holds back, until :func:`sweep`.
+        source: whose generations.
+        progress: told of the boundary.
+
+    Returns:
+        How many generations were removed.
+
+    Raises:
+        IndexUnavailable: the collection that serves cannot be written.
+    """
+    with catalog.begin() as connection:
+        generations = documents.unfinished(connection, source)
+    if not generations:
+        return 0
+    serving, *others = receiving
+    serving.index.delete(generations.keys())
+    for each in others:
+        try:
+            each.index.delete(generations.keys())
+        except IndexUnavailable as error:
+            _log.warning("not collected there: %s: %s", each.collection.name, error)
+    progress.reached("collect: deleted")
+    with catalog.begin() as connection:
+        documents.collected(connection, generations.keys())
+    return len(generations)
+
+
+def lost(catalog: Catalog, opened: Opened, source: str) -> frozenset[int]:
+    """The live generations of ``source`` that the collection does not hold whole.
+
+    A store whose size is what the catalog says is believed. Another may be in the middle of
+    someone's writing, so every generation of the source is counted.
+    """
+    chosen = opened.collection.collection_id
+    with catalog.begin() as connection:
+        size = collections.size(connection, chosen)
+        expected = collections.expected(connection, chosen, source)
+        missing = collections.missing(connection, chosen, limit=2**31 - 1, source=source)
+    if opened.index.size() == size:
+        return frozenset(missing)
+    found = opened.index.count(expected)
+    return frozenset(missing) | {g for g, chunks in expected.items() if found[g] != chunks}
+
+
+def sweep(catalog: Catalog, opened: Opened) -> int:
+    """Remove chunks that nobody knows of from a store; return of how many generations.
+
+    They are left where a store could not be reached, or came back from a backup or a dead node. A
+    number is registered before any store hears of it, so one that is being built is known.
+    """
+    held = opened.index.generations()
+    with catalog.begin() as connection:
+        orphans = collections.orphans(connection, held)
+    opened.index.delete(orphans)
+    return len(orphans)
