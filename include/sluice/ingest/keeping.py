@@ -11,6 +11,7 @@ from sluice.errors import IndexUnavailable
 from sluice.ingest.progress import Progress
 
 _log = logging.getLogger(__name__)
+_ALL = 2**31 - 1  # more generations than one source has
 
 
 def collect(catalog: Catalog, receiving: Sequence[Opened], source: str, progress: Progress) -> int:
@@ -55,10 +56,11 @@ def lost(catalog: Catalog, opened: Opened, source: str) -> frozenset[int]:
     chosen = opened.collection.collection_id
     with catalog.begin() as connection:
         size = collections.size(connection, chosen)
-        expected = collections.expected(connection, chosen, source)
-        missing = collections.missing(connection, chosen, limit=2**31 - 1, source=source)
+        missing = collections.missing(connection, chosen, limit=_ALL, source=source)
     if opened.index.size() == size:
         return frozenset(missing)
+    with catalog.begin() as connection:
+        expected = collections.expected(connection, chosen, source)
     found = opened.index.count(expected)
     return frozenset(missing) | {g for g, chunks in expected.items() if found[g] != chunks}
 
