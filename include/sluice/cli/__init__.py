@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import sluice
-from sluice.cli import keys, quarantine, search, serve, sources, stack, status
+from sluice.cli import keys, prepare, quarantine, search, serve, sources, stack, status
 from sluice.cli.output import fail
 from sluice.errors import SluiceError
 
@@ -43,6 +43,7 @@ def _sluice(
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("reset")(stack.reset)
+app.command("prepare")(prepare.prepare)
 app.command("search")(search.search)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)

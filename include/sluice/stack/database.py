@@ -31,6 +31,7 @@ _HELPDESK = "sluice_helpdesk"
 
 
 _EMBEDDED = "embedded"
+_LOCK = 0x51_0C_E1  # one preparation of a server at a time, whoever starts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def start(settings: Settings, home: Home) -> Databases:
     """
     kept = home.open()
     if settings.database_url is not None:
-        url = _external(settings.database_url.get_secret_value())
+        url = parse("SLUICE_DATABASE_URL", settings.database_url.get_secret_value())
         where, port = f"{url.host}:{url.port or 5432}/{url.database}", 0
     else:
         server = postgres.start(home.postgres, kept.administrator, port=_port(kept.postgres_port))
@@ -80,14 +81,28 @@ def start(settings: Settings, home: Home) -> Databases:
 
 def create(databases: Databases, kept: Secrets) -> None:
     """Create the databases and the roles that own them; running it again changes nothing."""
-    with _administrator(databases.administrator, kept.database == _EMBEDDED) as connection:
-        _ensure_database(connection, str(sa.make_url(databases.administrator).database), None)
-        for role, password, name in (
-            (_AIRFLOW, kept.airflow, "airflow"),
-            (_HELPDESK, kept.helpdesk, "helpdesk"),
-        ):
-            _ensure_role(connection, role, password)
-            _ensure_database(connection, name, role)
+    embedded = kept.database == _EMBEDDED
+    here = sa.make_url(databases.administrator)
+    with administrator(here, embedded=embedded) as connection:
+        ensure_database(connection, str(here.database))
+        for url in (databases.airflow, databases.helpdesk):
+            ensure_owned(connection, sa.make_url(url))
+
+
+def ensure_owned(connection: psycopg.Connection, url: sa.URL) -> None:
+    """Make the role that ``url`` names, with the password in it, and its database."""
+    _ensure_role(connection, str(url.username), str(url.password))
+    ensure_database(connection, str(url.database), owner=url.username)
+
+
+def ensure_database(connection: psycopg.Connection, name: str, owner: str | None = None) -> None:
+    """Make a database, unless it is there."""
+    if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+        return
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if owner:
+        statement = sql.SQL("{} OWNER {}").format(statement, sql.Identifier(owner))
+    connection.execute(statement)
 
 
 def migrate_catalog(databases: Databases, kept: Secrets) -> None:
@@ -108,7 +123,12 @@ def seed_helpdesk(url: str) -> int:
     return int(counted[0]) if counted else 0
 
 
-def _external(text: str) -> sa.URL:
+def parse(name: str, text: str) -> sa.URL:
+    """Read the URL of a PostgreSQL database, as libpq writes it; ``name`` is where it was set.
+
+    Raises:
+        StackError: it is the URL of something else.
+    """
     try:
         url = sa.make_url(text)
     except sa.exc.ArgumentError:
@@ -116,8 +136,8 @@ def _external(text: str) -> sa.URL:
     if url.get_backend_name() not in {"postgresql", "postgres"} or not url.database:
         raise StackError(
             "is not the URL of a PostgreSQL database",
-            subject="SLUICE_DATABASE_URL",
-            cure="Write it as postgresql://administrator:password@host:5432/database",
+            subject=name,
+            cure="Write it as postgresql://role:password@host:5432/database",
         )
     return url.set(drivername="postgresql")
 
@@ -128,14 +148,19 @@ def _port(last: int) -> int:
 
 
 @contextmanager
-def _administrator(url: str, embedded: bool) -> Iterator[psycopg.Connection]:
-    """Connect to a database that is always there."""
-    where = sa.make_url(url).set(database="postgres")
+def administrator(url: sa.URL, *, embedded: bool = False) -> Iterator[psycopg.Connection]:
+    """Connect to a database that is always there; whoever else does meanwhile waits.
+
+    Raises:
+        StackError: the server does not let this role in, or not do what it is about to do.
+    """
+    where = url.set(database="postgres")
     subject = f"PostgreSQL at {where.host}:{where.port or 5432}"
     try:
         with psycopg.connect(
             where.render_as_string(False), autocommit=True, connect_timeout=5
         ) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             yield connection
     except psycopg.OperationalError as error:
         raise StackError(
@@ -159,15 +184,6 @@ def _ensure_role(connection: psycopg.Connection, role: str, password: str) -> No
     connection.execute(statement)
     if not known:  # or an administrator who is no superuser may not give it a database
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
-
-
-def _ensure_database(connection: psycopg.Connection, name: str, owner: str | None) -> None:
-    if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-        return
-    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-    if owner:
-        statement = sql.SQL("{} OWNER {}").format(statement, sql.Identifier(owner))
-    connection.execute(statement)
 
 
 def _insert(cursor: psycopg.Cursor[Any], table: str, rows: list[dict[str, Any]]) -> None:
