@@ -29,24 +29,6 @@ ANSWERING = ("api-server",)  # what a question needs
 INGESTING = ("api-server", "scheduler", "dag-processor")  # what a first run needs
 REPORTING = ("scheduler", "dag_processor", "triggerer")  # as Airflow's health page names them
 
-# The scheduler forks its tasks. What it has imported by then, no task imports again: a run of a
-# small source is mostly that. The fork itself gets slower with what is loaded, so nothing else.
-_PRELOAD = '''\
-"""Written by `sluice up`. Imports once, in the scheduler, what every ingest task needs."""
-
-import sys
-
-if sys.argv[1:2] in (["scheduler"], ["dag-processor"]):  # both fork whatever reads a DAG file
-    import sluice.flows
-    import sluice.sources
-
-if "scheduler" in sys.argv[1:2]:
-    import airflow.dag_processing.dagbag
-    import airflow.sdk.execution_time.task_runner
-
-    sluice.flows.preload()
-'''
-
 
 def version() -> str:
     """The installed Airflow."""
@@ -59,10 +41,8 @@ def url(settings: Settings) -> str:
 
 
 def configure(settings: Settings, home: Home, kept: Secrets, databases: Databases) -> None:
-    """Write ``airflow.cfg``, the login and the preload."""
-    config = home.airflow / "config"
-    config.mkdir(parents=True, exist_ok=True)
-    (config / "airflow_local_settings.py").write_text(_PRELOAD)
+    """Write ``airflow.cfg`` and the login."""
+    home.airflow.mkdir(parents=True, exist_ok=True)
     write_private(home.airflow / "login.json", json.dumps({LOGIN: kept.login}) + "\n")
     parser = configparser.RawConfigParser()
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keep the spelling
