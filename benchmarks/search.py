@@ -133,7 +133,9 @@ def main(chunks: int, questions: int) -> int:
     rng = np.random.default_rng(1)
     made = corpus(chunks, rng)
     with tempfile.TemporaryDirectory(prefix="sluice-search-") as folder:
-        index = LanceIndex(Path(folder), model="made-up", dimensions=DIMENSIONS, tenant="benchmark")
+        index = LanceIndex(
+            Path(folder), name="made-up", model="made-up", dimensions=DIMENSIONS, tenant="benchmark"
+        )
         index.ensure()
         began = time.perf_counter()
         for first in range(0, chunks, 10_000):

@@ -1,34 +1,31 @@
 """The stores that the contract is tested over, and what tests put into them.
 
-A second store plugs in here: one function that opens it, and its name in :data:`OPEN`. Everything
+Another store plugs in here: one function that opens it, and its name in :data:`OPEN`. Everything
 in this file can be handed to another process.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection as Rows
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sluice.index.lance import LanceIndex
-from sluice.model import Candidate, IndexedChunk
+from sluice.index.weaviate import open_weaviate
+from sluice.model import Candidate, Collection, IndexedChunk
 from sluice.ports import Index, Vectors
+from sluice.settings import Settings
 
-DIMENSIONS = 8
+MODEL, DIMENSIONS = "model-of-tests", 8
 K1, B = 1.2, 0.75  # every store's BM25 has these
 SPAWN = multiprocessing.get_context("spawn")  # a client of a store does not survive a fork
-
-
-def _lance(path: Path, tenant: str) -> Index:
-    return LanceIndex(path, model="model-of-tests", dimensions=DIMENSIONS, tenant=tenant)
-
-
-OPEN: dict[str, Callable[[Path, str], Index]] = {"lance": _lance}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +34,49 @@ class Store:
 
     name: str
     path: Path
+    url: str | None = None  # of a server that holds it
+    grpc: str | None = None
 
     def open(self, tenant: str = "main") -> Index:
         """Return a client of its own, with nothing shared."""
-        return OPEN[self.name](self.path, tenant)
+        return OPEN[self.name](self, tenant)
 
     def made(self, tenant: str = "main") -> Index:
         """Return a client of a store that exists."""
         index = self.open(tenant)
         index.ensure()
         return index
+
+    def beside(self, name: str) -> Store:
+        """Another place of the same kind."""
+        return replace(self, path=self.path / name)
+
+
+def _lance(store: Store, tenant: str) -> Index:
+    return LanceIndex(store.path, name="chunks", model=MODEL, dimensions=DIMENSIONS, tenant=tenant)
+
+
+def _weaviate(store: Store, tenant: str) -> Index:
+    settings = Settings(tenant=tenant, weaviate_url=store.url, weaviate_grpc=store.grpc)
+    place = hashlib.sha256(f"{store.path}/{tenant}".encode()).hexdigest()[:16]
+    return open_weaviate(settings, collection(f"Sluice_{place}"))
+
+
+OPEN: dict[str, Callable[[Store, str], Index]] = {"lance": _lance, "weaviate": _weaviate}
+
+
+def collection(name: str, dimensions: int = DIMENSIONS, model: str = MODEL) -> Collection:
+    """A collection of Weaviate, as the catalog knows it."""
+    return Collection(
+        collection_id=1,
+        backend="weaviate",
+        name=name,
+        embedder="of tests",
+        model=model,
+        dimensions=dimensions,
+        recipe="",
+        state="serving",
+    )
 
 
 def row(
@@ -92,7 +122,7 @@ def keys(found: Iterable[Candidate | IndexedChunk]) -> list[Key]:
     return [(each.document_id, each.generation, each.ordinal) for each in found]
 
 
-def bm25(rows: Collection[IndexedChunk], question: str) -> dict[Key, float]:
+def bm25(rows: Rows[IndexedChunk], question: str) -> dict[Key, float]:
     """The BM25 score of every chunk that has a term of ``question``, by brute force."""
     words = {key: each.terms.split() for key, each in zip(keys(rows), rows, strict=True)}
     average = sum(map(len, words.values())) / max(1, len(words))
@@ -108,7 +138,7 @@ def bm25(rows: Collection[IndexedChunk], question: str) -> dict[Key, float]:
     return scores
 
 
-def similarity(rows: Collection[IndexedChunk], vector: Vectors) -> dict[Key, float]:
+def similarity(rows: Rows[IndexedChunk], vector: Vectors) -> dict[Key, float]:
     """The cosine of every chunk with ``vector``, by brute force."""
     return {key: float(each.vector @ vector) for key, each in zip(keys(rows), rows, strict=True)}
 

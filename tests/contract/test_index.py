@@ -67,7 +67,7 @@ def test_any_history_is_found_as_brute_force_finds_it(
     store: Store, steps: list, scope: set[int], question: list[str]
 ) -> None:
     """After any writes, deletes and folds: all that is permitted, nothing else, nearest first."""
-    index = Store(store.name, store.path / uuid.uuid4().hex).made()
+    index = store.beside(uuid.uuid4().hex).made()
     held: dict[str, IndexedChunk] = {}
     for act, what in steps:
         if act == "upsert":
@@ -289,7 +289,7 @@ def test_equal_scores_are_ordered_by_document_and_ordinal(store: Store) -> None:
     rows = [row(d, 1, o, vector=vector) for d in "cab" for o in (1, 0)]
     expected = [(d, 1, o) for d in "abc" for o in (0, 1)]
     for seed in range(3):
-        index = Store(store.name, store.path / str(seed)).made()
+        index = store.beside(str(seed)).made()
         for each in random.Random(seed).sample(rows, len(rows)):
             index.upsert([each])
         assert keys(index.search_terms("alpha", {1}, 10)) == expected

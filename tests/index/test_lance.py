@@ -11,7 +11,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
-from contract.stores import DIMENSIONS, SPAWN, Store, generation_of, row, unit
+from contract.stores import DIMENSIONS, MODEL, SPAWN, Store, generation_of, row, unit
 from lancedb.index import IvfSq
 from sluice.errors import IndexUnavailable
 from sluice.index.lance import ANN_ROWS, SEGMENTS, LanceIndex
@@ -117,19 +117,19 @@ def test_a_table_of_another_schema_is_refused(store: Store) -> None:
 
 
 def test_vectors_of_two_models_never_share_a_table(tmp_path: Path) -> None:
-    """Another model, or the same name with other dimensions, starts empty."""
-    first = LanceIndex(tmp_path, model="one", dimensions=DIMENSIONS, tenant="main")
+    """Another model, or other dimensions, under a name that is taken: refused."""
+    first = LanceIndex(tmp_path, name="a", model="one", dimensions=DIMENSIONS, tenant="main")
     first.ensure()
     first.upsert([row()])
     for model, dimensions in (("two", DIMENSIONS), ("one", 4)):
-        other = LanceIndex(tmp_path, model=model, dimensions=dimensions, tenant="main")
-        other.ensure()
-        assert other.generations() == frozenset()
-    twin = LanceIndex(tmp_path, model="o/ne", dimensions=DIMENSIONS, tenant="main")
-    twin.ensure()
-    alike = LanceIndex(tmp_path, model="o ne", dimensions=DIMENSIONS, tenant="main")
-    with pytest.raises(IndexUnavailable):
-        alike.ping()
+        other = LanceIndex(tmp_path, name="a", model=model, dimensions=dimensions, tenant="main")
+        for act in (other.ensure, other.ping, other.generations):
+            with pytest.raises(IndexUnavailable, match="not made by this release for this model"):
+                act()
+        beside = LanceIndex(tmp_path, name="b", model=model, dimensions=dimensions, tenant="main")
+        beside.ensure()
+        assert beside.generations() == frozenset()
+        beside.drop()
 
 
 def test_damaged_files_are_reported_as_one_line(store: Store) -> None:
@@ -170,7 +170,7 @@ def test_a_writer_gives_up_when_another_one_never_ends(store: Store) -> None:
     """Patience is bounded, readers need none, and the lock is free again afterwards."""
     store.made()
     impatient = LanceIndex(
-        store.path, model="model-of-tests", dimensions=DIMENSIONS, tenant="main", patience=0.1
+        store.path, name="chunks", model=MODEL, dimensions=DIMENSIONS, tenant="main", patience=0.1
     )
     with exclusive(store.path / "main" / "writer.lock", 1):
         with pytest.raises(IndexUnavailable, match="another process has been writing"):
