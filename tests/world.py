@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-from sluice.catalog import Catalog, collections, documents, permissions, runs
+from sluice.catalog import Catalog, collections, documents, permissions, placements, runs
 from sluice.embedding import open_embedder
 from sluice.index.analysis import analyse
 from sluice.model import (
@@ -128,7 +128,7 @@ class World:
         with self.catalog.begin() as connection:
             if opened := collections.serving(connection):
                 placed = {each.generation: 1 for each in candidates}
-                collections.place(connection, opened.collection_id, placed)
+                placements.place(connection, opened.collection_id, placed)
 
     def delete(self, document_id: str) -> None:
         """Make a document's tombstone."""

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from sluice.access import Access
 from sluice.audit import Audit
-from sluice.catalog import Catalog, open_catalog
+from sluice.catalog import Catalog, open_catalog, placements
 from sluice.catalog import collections as rows
 from sluice.collections import Collections, Opened
 from sluice.embedding import open_embedder
@@ -93,7 +93,7 @@ class Services:
         serving = self.serving
         serving.index.ping()
         with self.catalog.begin() as connection:
-            newest = rows.newest(connection, serving.collection.collection_id, _LOOKED_FOR)
+            newest = placements.newest(connection, serving.collection.collection_id, _LOOKED_FOR)
         if newest and not any(serving.index.count(newest).values()):
             raise IndexUnavailable(
                 "it holds nothing of what the catalog says is live",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from sluice.catalog import Catalog, collections, documents
+from sluice.catalog import Catalog, documents, placements
 from sluice.collections import Opened
 from sluice.errors import IndexUnavailable
 from sluice.ingest.progress import Progress
@@ -55,12 +55,12 @@ def lost(catalog: Catalog, opened: Opened, source: str) -> frozenset[int]:
     """
     chosen = opened.collection.collection_id
     with catalog.begin() as connection:
-        size = collections.size(connection, chosen)
-        missing = collections.missing(connection, chosen, limit=_ALL, source=source)
+        size = placements.size(connection, chosen)
+        missing = placements.missing(connection, chosen, limit=_ALL, source=source)
     if opened.index.size() == size:
         return frozenset(missing)
     with catalog.begin() as connection:
-        expected = collections.expected(connection, chosen, source)
+        expected = placements.expected(connection, chosen, source)
     found = opened.index.count(expected)
     return frozenset(missing) | {g for g, chunks in expected.items() if found[g] != chunks}
 
@@ -73,6 +73,6 @@ def sweep(catalog: Catalog, opened: Opened) -> int:
     """
     held = opened.index.generations()
     with catalog.begin() as connection:
-        orphans = collections.orphans(connection, held)
+        orphans = placements.orphans(connection, held)
     opened.index.delete(orphans)
     return len(orphans)

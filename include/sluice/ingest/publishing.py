@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sluice.catalog import collections, documents, permissions, runs
+from sluice.catalog import collections, documents, permissions, placements, runs
 from sluice.collections import Opened
 from sluice.documents import to_document
 from sluice.errors import AlreadyRunning
@@ -102,7 +102,7 @@ def _flip(
                 cure="Nothing is lost; the next run takes up what is left",
             )
         serving = collections.hold(connection)
-        if collections.unplaced(connection, serving, built.generations):
+        if placements.unplaced(connection, serving, built.generations):
             raise AlreadyRunning(
                 "another collection began to serve meanwhile",
                 subject=source.name,

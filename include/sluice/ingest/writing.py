@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from sluice.catalog import Catalog, collections, embeddings
+from sluice.catalog import Catalog, embeddings, placements
 from sluice.chunking import chunk
 from sluice.collections import Opened
 from sluice.errors import IndexUnavailable
@@ -100,7 +100,7 @@ class Writer:
                     cure="Nothing of it is visible; run this again",
                 )
         with self._catalog.begin() as connection:
-            placed = collections.place(connection, self._to.collection.collection_id, written)
+            placed = placements.place(connection, self._to.collection.collection_id, written)
         self._progress.reached("index: placed")
         self._to.index.delete(written.keys() - placed)
 

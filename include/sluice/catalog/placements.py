@@ -1,0 +1,243 @@
+"""Placements: which generation lives in which collection, and as how many chunks.
+
+A placement says that a collection holds a generation whole: it is written after the chunks were
+counted. What is live and has no placement in a collection is missing there; that one set is what a
+new collection has to be given, what a kept one has to catch up with, and what a lost one lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Several
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+
+def place(connection: sa.Connection, collection_id: int, chunks: Mapping[int, int]) -> set[int]:
+    """Note that the collection holds these generations, as so many chunks; return which.
+
+    One that is no longer wanted is not among them: whoever wrote its chunks removes them. The lock
+    makes whoever retires it wait, and so collect it after this.
+    """
+    if not chunks:
+        return set()
+    rows = connection.execute(
+        sa.text(
+            """
+            WITH held AS (
+                SELECT generation FROM sluice.generation
+                WHERE generation = ANY(:generations) AND state IN ('building', 'live')
+                FOR SHARE)
+            INSERT INTO sluice.placement (collection_id, generation, chunk_count)
+            SELECT :id, h.generation, w.chunks
+            FROM held h JOIN unnest(CAST(:generations AS bigint[]), CAST(:counts AS int[]))
+                AS w(generation, chunks) USING (generation)
+            ON CONFLICT (tenant_id, collection_id, generation)
+                DO UPDATE SET chunk_count = excluded.chunk_count
+            RETURNING generation
+            """
+        ),
+        {"id": collection_id, "generations": list(chunks), "counts": list(chunks.values())},
+    )
+    return {int(row.generation) for row in rows}
+
+
+def missing(
+    connection: sa.Connection, collection_id: int, *, limit: int, source: str | None = None
+) -> list[int]:
+    """Up to ``limit`` live generations, oldest first, that the collection does not hold."""
+    rows = connection.execute(
+        sa.text(
+            f"SELECT generation {_MISSING}"
+            " AND (CAST(:source AS text) IS NULL OR source = :source)"
+            " ORDER BY generation LIMIT :limit"
+        ),
+        {"id": collection_id, "source": source, "limit": limit},
+    )
+    return [int(row.generation) for row in rows]
+
+
+def unplaced(connection: sa.Connection, collection_id: int, generations: Several[int]) -> set[int]:
+    """Which of ``generations`` the collection does not hold."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT generation FROM sluice.placement"
+            " WHERE collection_id = :id AND generation = ANY(:generations)"
+        ),
+        {"id": collection_id, "generations": list(generations)},
+    )
+    return set(generations) - {int(row.generation) for row in rows}
+
+
+def size(connection: sa.Connection, collection_id: int) -> int:
+    """How many chunks the collection should hold."""
+    return int(
+        connection.execute(
+            sa.text(
+                "SELECT coalesce(sum(chunk_count), 0) FROM sluice.placement"
+                " WHERE collection_id = :id"
+            ),
+            {"id": collection_id},
+        ).scalar_one()
+    )
+
+
+def expected(
+    connection: sa.Connection, collection_id: int, source: str | None = None
+) -> dict[int, int]:
+    """Live generations that the collection should hold, with their chunks."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT p.generation, p.chunk_count FROM sluice.placement p
+            JOIN sluice.generation g USING (generation)
+            WHERE p.collection_id = :id AND g.state = 'live'
+              AND (CAST(:source AS text) IS NULL OR g.source = :source)
+            """
+        ),
+        {"id": collection_id, "source": source},
+    )
+    return {int(row.generation): int(row.chunk_count) for row in rows}
+
+
+def newest(connection: sa.Connection, collection_id: int, limit: int) -> list[int]:
+    """The last ``limit`` generations that are live and of which the collection holds chunks."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT p.generation FROM sluice.placement p JOIN sluice.generation g USING (generation)
+            WHERE p.collection_id = :id AND g.state = 'live' AND p.chunk_count > 0
+            ORDER BY p.generation DESC LIMIT :limit
+            """
+        ),
+        {"id": collection_id, "limit": limit},
+    )
+    return [int(row.generation) for row in rows]
+
+
+def forget(connection: sa.Connection, collection_id: int, generations: Several[int]) -> None:
+    """Note that the collection does not hold these generations (any more)."""
+    connection.execute(
+        sa.text(
+            "DELETE FROM sluice.placement"
+            " WHERE collection_id = :id AND generation = ANY(:generations)"
+        ),
+        {"id": collection_id, "generations": list(generations)},
+    )
+
+
+def orphans(connection: sa.Connection, generations: Several[int]) -> set[int]:
+    """Which of ``generations``, found in a store, no longer belong in any."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT generation FROM sluice.generation"
+            " WHERE state <> 'collected' AND generation = ANY(:generations)"
+        ),
+        {"generations": list(generations)},
+    )
+    return set(generations) - {int(row.generation) for row in rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """How much of what is live a collection does not hold."""
+
+    documents: int
+    characters: int  # of their texts
+
+
+def lacking(connection: sa.Connection, collection_id: int) -> Lacking:
+    """What :func:`missing` would find, in numbers; of no collection's number: all that is live."""
+    row = connection.execute(
+        sa.text(
+            f"SELECT count(*) AS documents, coalesce(sum(length(text)), 0) AS characters {_MISSING}"
+        ),
+        {"id": collection_id},
+    ).one()
+    return Lacking(documents=int(row.documents), characters=int(row.characters))
+
+
+def some_missing(connection: sa.Connection, collection_id: int, limit: int) -> list[int]:
+    """Up to ``limit`` of what :func:`missing` would find, by chance."""
+    rows = connection.execute(
+        sa.text(f"SELECT generation {_MISSING} ORDER BY random() LIMIT :limit"),
+        {"id": collection_id, "limit": limit},
+    )
+    return [int(row.generation) for row in rows]
+
+
+_MISSING = """
+    FROM sluice.generation g WHERE state = 'live'
+      AND NOT EXISTS (SELECT 1 FROM sluice.placement p
+                      WHERE p.collection_id = :id AND p.generation = g.generation)
+"""
+
+
+def some_held(connection: sa.Connection, collection_id: int, limit: int) -> list[int]:
+    """Up to ``limit`` live generations that the collection holds, by chance."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT p.generation FROM sluice.placement p JOIN sluice.generation g USING (generation)
+            WHERE p.collection_id = :id AND g.state = 'live' ORDER BY random() LIMIT :limit
+            """
+        ),
+        {"id": collection_id, "limit": limit},
+    )
+    return [int(row.generation) for row in rows]
+
+
+def page(
+    connection: sa.Connection, collection_id: int, *, after: int, limit: int
+) -> dict[int, int]:
+    """The next ``limit`` of what :func:`expected` finds, beyond generation ``after``, in order."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT p.generation, p.chunk_count FROM sluice.placement p
+            JOIN sluice.generation g USING (generation)
+            WHERE p.collection_id = :id AND p.generation > :after AND g.state = 'live'
+            ORDER BY p.generation LIMIT :limit
+            """
+        ),
+        {"id": collection_id, "after": after, "limit": limit},
+    )
+    return {int(row.generation): int(row.chunk_count) for row in rows}
+
+
+def by_acl(connection: sa.Connection, collection_id: int) -> dict[int, int]:
+    """How many live chunks the collection holds under each ``acl_id``."""
+    rows = connection.execute(
+        sa.text(f"SELECT a.acl_id, sum(p.chunk_count) AS chunks {_GUARDED} GROUP BY a.acl_id"),
+        {"id": collection_id},
+    )
+    return {int(row.acl_id): int(row.chunks) for row in rows}
+
+
+def under(connection: sa.Connection, collection_id: int, acl_ids: Several[int]) -> list[int]:
+    """The live generations that the collection holds under these ``acl_ids``."""
+    rows = connection.execute(
+        sa.text(f"SELECT p.generation {_GUARDED} AND a.acl_id = ANY(:acl_ids)"),
+        {"id": collection_id, "acl_ids": list(acl_ids)},
+    )
+    return [int(row.generation) for row in rows]
+
+
+_GUARDED = """
+    FROM sluice.placement p JOIN sluice.generation g USING (generation)
+    JOIN sluice.acl a ON a.source = g.source AND a.key = g.acl_key
+    WHERE p.collection_id = :id AND g.state = 'live' AND p.chunk_count > 0
+"""
+
+
+def moving(connection: sa.Connection) -> bool:
+    """Whether any generation is on its way in or out."""
+    return bool(
+        connection.execute(
+            sa.text(
+                "SELECT EXISTS (SELECT 1 FROM sluice.generation"
+                " WHERE state IN ('building', 'retired'))"
+            )
+        ).scalar_one()
+    )
