@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import weaviate_server
 from sluice.catalog import Catalog, connect
 from sluice.catalog.migrate import migrate
 from sluice.landing import Zone
@@ -68,6 +69,13 @@ def database(server: postgres.Server) -> str:
 def as_role(url: str, role: str) -> str:
     """The same database, logged in to as ``role``."""
     return sa.make_url(url).set(username=role, password=PASSWORD).render_as_string(False)
+
+
+@pytest.fixture(scope="session")
+def weaviate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weaviate_server.Server]:
+    """A Weaviate that lives as long as the test session; skips where there is no binary."""
+    with weaviate_server.start(tmp_path_factory.mktemp("weaviate")) as server:
+        yield server
 
 
 @pytest.fixture
