@@ -52,6 +52,19 @@ def test_related_texts_are_nearer_than_unrelated_ones() -> None:
     assert car @ automobile > car @ leave + 0.3
 
 
+@pytest.mark.parametrize("dimensions", [128, 64])
+def test_a_smaller_space_is_the_first_components_under_its_own_name(dimensions: int) -> None:
+    """Vectors of it are never taken for those of the whole table."""
+    small = open_embedder(f"local-static-{dimensions}")
+    whole, part = EMBEDDER.embed(["a car"])[0], small.embed(["a car"])[0]
+    first = whole[:dimensions] / np.linalg.norm(whole[:dimensions])
+    assert part == pytest.approx(first, abs=1e-6)
+    assert (small.dimensions, small.model) == (
+        dimensions,
+        f"wordllama-l2-supercat-256-first-{dimensions}",
+    )
+
+
 def test_an_empty_text_is_refused() -> None:
     """It has no direction; a vector of zeros would poison every cosine."""
     with pytest.raises(BadInput):
