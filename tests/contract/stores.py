@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import multiprocessing
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Collection as Rows
@@ -17,8 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sluice.index.lance import LanceIndex
-from sluice.index.weaviate import open_weaviate
 from sluice.model import Candidate, Collection, IndexedChunk
 from sluice.ports import Index, Vectors
 from sluice.settings import Settings
@@ -47,16 +46,25 @@ class Store:
         index.ensure()
         return index
 
+    @property
+    def commits(self) -> bool:
+        """Whether a write is seen whole or not at all; elsewhere counting stands in for it."""
+        return self.name == "lance"
+
     def beside(self, name: str) -> Store:
         """Another place of the same kind."""
         return replace(self, path=self.path / name)
 
 
 def _lance(store: Store, tenant: str) -> Index:
+    from sluice.index.lance import LanceIndex  # seconds of imports, in every process
+
     return LanceIndex(store.path, name="chunks", model=MODEL, dimensions=DIMENSIONS, tenant=tenant)
 
 
 def _weaviate(store: Store, tenant: str) -> Index:
+    from sluice.index.weaviate import open_weaviate
+
     settings = Settings(tenant=tenant, weaviate_url=store.url, weaviate_grpc=store.grpc)
     place = hashlib.sha256(f"{store.path}/{tenant}".encode()).hexdigest()[:16]
     return open_weaviate(settings, collection(f"Sluice_{place}"))
@@ -99,8 +107,15 @@ def row(
         path=("Title", "Heading"),
         text=text,
         terms=terms,
-        vector=np.asarray(unit(1, ordinal)[0] if vector is None else vector, np.float32),
+        vector=np.asarray(
+            _somewhere(document, generation, ordinal) if vector is None else vector, np.float32
+        ),
     )
+
+
+def _somewhere(*what: object) -> Vectors:
+    """A vector for each chunk: thousands in one spot would make a slow graph for no good reason."""
+    return unit(1, zlib.crc32(repr(what).encode()))[0]
 
 
 def generation_of(number: int, size: int, document: str = "d", acl: int = 1) -> list[IndexedChunk]:
@@ -159,10 +174,15 @@ def assert_best(
 
 
 def write(store: Store, generations: Sequence[int], size: int, document: str = "d") -> None:
-    """Write these generations, one commit each."""
+    """Write these generations, one call each."""
     index = store.open()
     for number in generations:
         index.upsert(generation_of(number, size, document))
+
+
+def delete(store: Store, generations: Sequence[int]) -> None:
+    """Delete these generations."""
+    store.open().delete(generations)
 
 
 def write_on(store: Store, first: int, size: int) -> None:

@@ -42,7 +42,7 @@ from sluice.settings import Settings
 MOST = 10_000  # results of one request, and objects of one deletion, by Weaviate's default
 EXACT = 2**53  # integers travel and are kept as 64-bit floats: beyond it two of them look alike
 _STREAMED = 500  # rows; fewer go as one request, since a stream lingers for a second
-_WRITTEN = 5_000  # rows of one stream
+_WRITTEN = 2_000  # rows of one stream, which has a deadline
 _COUNTED = 200  # generations of one count
 _DELETED = 1_000  # generations of one deletion
 _FETCHED = 2_000  # whole chunks of one answer
@@ -321,7 +321,7 @@ class WeaviateIndex:
         sent = self._write(send)
         failed = len(objects) - len(sent.uuids)
         if failed:
-            first = next((each.message for each in sent.errors.values()), "no reason was given")
+            first = next((each.message for each in sent.errors.values()), "no answer in time")
             raise unavailable(
                 f"{failed} of {len(objects)} chunks were not written: {first}", self._endpoint
             )

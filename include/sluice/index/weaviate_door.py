@@ -100,12 +100,13 @@ class Door(Protocol):
 
 
 class OwnDoor:
-    """A synchronous client: for a task, a command, a test."""
+    """A synchronous client: for a task, a command, a test. Forgotten, it is closed."""
 
     def __init__(self, endpoint: Endpoint):
         self._endpoint = endpoint
         self._lock = threading.Lock()
         self._client: weaviate.WeaviateClient | None = None
+        self._end: Callable[[], object] | None = None
 
     def call(self, work: Work, seconds: float) -> Any:  # noqa: ARG002  # the client keeps to its own
         """Ask in the caller's thread. The client's own timeouts bound it."""
@@ -116,21 +117,18 @@ class OwnDoor:
             raise
 
     def close(self) -> None:
-        """Forget the client."""
+        """Give the connections back."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+            self._client = None
+            if self._end:
+                self._end()
 
     def _connected(self) -> weaviate.WeaviateClient:
         with self._lock:
             if self._client is None:
                 client = _client(weaviate.WeaviateClient, self._endpoint)
-                try:
-                    client.connect()
-                except BaseException:
-                    client.close()
-                    raise
+                self._end = weakref.finalize(self, client.close)
+                client.connect()
                 self._client = client
             return self._client
 

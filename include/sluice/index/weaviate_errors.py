@@ -27,6 +27,8 @@ _CURES = {  # by what Weaviate says; the first that is in it
     "requires inverted index": "Build another collection with `sluice index migrate`",
     "no such prop": "Build another collection with `sluice index migrate`",
 }
+_START = "Start it, or check SLUICE_WEAVIATE_URL and SLUICE_WEAVIATE_GRPC"
+_PATIENCE = "Start it, give it more room, or raise SLUICE_WEAVIATE_TIMEOUT ({:g} s now)"
 _UNKNOWN = "Look into Weaviate's log and run this again"
 
 
@@ -44,27 +46,20 @@ def _said(error: Exception, endpoint: Endpoint) -> tuple[str, str]:
     call = next((each for each in causes if isinstance(each, grpc.Call)), None)
     code = call.code() if call else None
     if code is grpc.StatusCode.DEADLINE_EXCEEDED or any(isinstance(e, _SLOW) for e in causes):
-        return (
-            f"it did not answer in {endpoint.timeout:g} s",
-            "Start it, give it more room, or raise SLUICE_WEAVIATE_TIMEOUT",
-        )
+        return "it did not answer in time", _PATIENCE.format(endpoint.timeout)
     if code is grpc.StatusCode.UNAVAILABLE or any(isinstance(e, _GONE) for e in causes):
         why = (call.details() if call else None) or str(causes[-1])
-        return (
-            f"it cannot be reached: {why}",
-            _CURES["certificate"]
-            if "certificate" in why.lower()
-            else "Start it, or check SLUICE_WEAVIATE_URL and SLUICE_WEAVIATE_GRPC",
-        )
+        return f"it cannot be reached: {why}", _cure(why, _START)
     if call:
         said = str(call.details())
     elif isinstance(error, UnexpectedStatusCodeError):
-        said = _body(error)
+        said = "could not find class" if error.status_code == _ABSENT else _body(error)
     else:
         said = str(error) or type(error).__name__
     return said, _cure(said)
 
 
+_ABSENT = 404
 _SLOW = (TimeoutError, httpx.TimeoutException)
 _GONE = (httpx.TransportError,)
 
@@ -78,9 +73,9 @@ def _body(error: UnexpectedStatusCodeError) -> str:
         return str(error)
 
 
-def _cure(said: str) -> str:
+def _cure(said: str, otherwise: str = _UNKNOWN) -> str:
     lower = said.lower()
-    return next((cure for words, cure in _CURES.items() if words in lower), _UNKNOWN)
+    return next((cure for words, cure in _CURES.items() if words in lower), otherwise)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
