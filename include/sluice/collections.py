@@ -9,19 +9,22 @@ settings say only what the first collection is made of; later ones are made by
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sluice.catalog import Catalog
 from sluice.catalog import collections as rows
 from sluice.chunking import CHUNKER
 from sluice.embedding import open_embedder
-from sluice.errors import IndexUnavailable
+from sluice.errors import ConfigurationError, IndexUnavailable
 from sluice.index import name_for, open_index
 from sluice.index.analysis import ANALYSIS
 from sluice.model import Collection, CollectionState
 from sluice.ports import Embedder, Index
 from sluice.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,10 +71,17 @@ class Collections:
         return self.open(found)
 
     def standing(self) -> list[Opened]:
-        """Every collection that is not dropped, the serving one first."""
+        """Every collection that is not dropped, the serving one first.
+
+        One that does not serve, and of which the settings do not say where it is, is left out.
+
+        Raises:
+            ConfigurationError: the settings do not say where the one that serves is.
+        """
         with self._catalog.begin() as connection:
             found = rows.standing(connection)
-        return [self.open(each) for each in found]
+        opened = (self._within_reach(each) for each in found)
+        return [each for each in opened if each is not None]
 
     def receiving(self) -> list[Opened]:
         """Every collection that is to hold what is published, the serving one first, and made.
@@ -97,13 +107,29 @@ class Collections:
             opened = self._opened.setdefault(
                 collection.collection_id, Opened(collection, index, embedder)
             )
+        if opened.collection != collection:  # it began to serve, or ended
+            opened = replace(opened, collection=collection)
+            self._opened[collection.collection_id] = opened
         return opened
 
+    def _within_reach(self, collection: Collection) -> Opened | None:
+        try:
+            return self.open(collection)
+        except ConfigurationError as error:
+            if collection.state == "serving":
+                raise
+            _log.warning("left behind: %s: %s", collection.name, error)
+            return None
+
     def register(self, settings: Settings, state: CollectionState) -> Collection | None:
-        """Make a collection known as ``settings`` describe it; None if another came first."""
+        """Make a collection known as ``settings`` describe it; None if another came first.
+
+        Raises:
+            ConfigurationError: there is no such embedder, or nothing says where the backend is.
+        """
         embedder = open_embedder(settings.embedder)
         with self._catalog.begin() as connection:
-            return rows.register(
+            found = rows.register(
                 connection,
                 backend=settings.index,
                 name=name_for(
@@ -119,12 +145,27 @@ class Collections:
                 recipe=recipe(embedder),
                 state=state,
             )
+            if found is not None:
+                self.open(found)  # or it is not registered
+        return found
 
     def close(self) -> None:
         """Give every connection back."""
         for each in self._opened.values():
             each.index.close()
         self._opened.clear()
+
+
+def fits(collection: Collection, settings: Settings) -> bool:
+    """Whether a collection is what ``settings`` describe, made as this release makes one.
+
+    How Weaviate lays it out does not count: nothing remembers what was asked for.
+
+    Raises:
+        ConfigurationError: there is no such embedder.
+    """
+    made = (collection.backend, collection.embedder, collection.recipe)
+    return made == (settings.index, settings.embedder, recipe(open_embedder(settings.embedder)))
 
 
 def recipe(embedder: Embedder) -> str:

@@ -16,6 +16,7 @@
     ├── LoadHeld                  a load looks wrong as a whole; the old content serves
     ├── AlreadyRunning            another run of this source holds the lock
     ├── IndexUnavailable          the index cannot be read or written
+    ├── ComparisonFailed          a new collection is not as it should be; the old one serves
     ├── CatalogUnavailable        the catalog cannot be reached
     └── StackError                the local stack cannot start
 
@@ -97,6 +98,10 @@ class AlreadyRunning(SluiceError):
 
 class IndexUnavailable(SluiceError):
     """The index cannot be read or written."""
+
+
+class ComparisonFailed(SluiceError):
+    """A new collection is not what it should be. It does not serve; the old one does."""
 
 
 class CatalogUnavailable(SluiceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +37,10 @@ class Embedder(Protocol):
     @property
     def window(self) -> int:
         """The longest text, in this embedder's own tokens, of which nothing is cut off."""
+
+    @property
+    def dollars_per_million_tokens(self) -> Decimal:
+        """What a provider asks for them; 0 for a model that runs here."""
 
     def count_tokens(self, text: str) -> int: ...
 

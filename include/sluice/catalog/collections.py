@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, get_args
 
 import sqlalchemy as sa
@@ -154,6 +156,44 @@ def drop(connection: sa.Connection, collection_id: int) -> bool:
             sa.text("DELETE FROM sluice.placement WHERE collection_id = :id"), chosen
         )
     return bool(dropped)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A collection, and what the catalog says is in it."""
+
+    collection_id: int
+    state: CollectionState
+    backend: Backend
+    name: str
+    embedder: str
+    recipe: str
+    created_at: datetime
+    served_at: datetime | None  # serving: since then; kept: it served until then
+    generations: int  # held whole
+    chunks: int
+    missing: int  # live generations that it does not hold; 0 of one that was dropped
+
+
+def accounts(connection: sa.Connection) -> list[Account]:
+    """Every collection that there ever was, the oldest first."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT collection_id, state, backend, name, embedder, recipe, created_at, served_at,
+                   coalesce(generations, 0) AS generations, coalesce(chunks, 0) AS chunks
+            FROM sluice.collection LEFT JOIN (
+                SELECT collection_id, count(*) AS generations, sum(chunk_count) AS chunks
+                FROM sluice.placement GROUP BY collection_id) AS held USING (collection_id)
+            ORDER BY collection_id
+            """
+        )
+    ).all()
+    return [Account(**row._mapping, missing=_missing(connection, row)) for row in rows]
+
+
+def _missing(connection: sa.Connection, row: sa.Row[Any]) -> int:
+    return 0 if row.state == "dropped" else placements.lacking(connection, row.collection_id)
 
 
 def _found(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection as Several
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -44,18 +43,29 @@ def place(connection: sa.Connection, collection_id: int, chunks: Mapping[int, in
 
 
 def missing(
-    connection: sa.Connection, collection_id: int, *, limit: int, source: str | None = None
+    connection: sa.Connection,
+    collection_id: int,
+    *,
+    limit: int,
+    after: int = 0,
+    source: str | None = None,
 ) -> list[int]:
-    """Up to ``limit`` live generations, oldest first, that the collection does not hold."""
+    """Up to ``limit`` live generations beyond ``after``, in order, that the collection lacks."""
     rows = connection.execute(
         sa.text(
-            f"SELECT generation {_MISSING}"
+            f"SELECT generation {_MISSING} AND generation > :after"
             " AND (CAST(:source AS text) IS NULL OR source = :source)"
             " ORDER BY generation LIMIT :limit"
         ),
-        {"id": collection_id, "source": source, "limit": limit},
+        {"id": collection_id, "after": after, "source": source, "limit": limit},
     )
     return [int(row.generation) for row in rows]
+
+
+def lacking(connection: sa.Connection, collection_id: int) -> int:
+    """How many live generations the collection lacks."""
+    found = connection.execute(sa.text(f"SELECT count(*) {_MISSING}"), {"id": collection_id})
+    return int(found.scalar_one())
 
 
 def unplaced(connection: sa.Connection, collection_id: int, generations: Several[int]) -> set[int]:
@@ -116,6 +126,22 @@ def newest(connection: sa.Connection, collection_id: int, limit: int) -> list[in
     return [int(row.generation) for row in rows]
 
 
+def still_held(
+    connection: sa.Connection, collection_id: int, generations: Several[int]
+) -> set[int]:
+    """Which of ``generations`` are live, and the collection should hold."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT p.generation FROM sluice.placement p JOIN sluice.generation g USING (generation)
+            WHERE p.collection_id = :id AND g.state = 'live' AND p.generation = ANY(:generations)
+            """
+        ),
+        {"id": collection_id, "generations": list(generations)},
+    )
+    return {int(row.generation) for row in rows}
+
+
 def forget(connection: sa.Connection, collection_id: int, generations: Several[int]) -> None:
     """Note that the collection does not hold these generations (any more)."""
     connection.execute(
@@ -139,27 +165,17 @@ def orphans(connection: sa.Connection, generations: Several[int]) -> set[int]:
     return set(generations) - {int(row.generation) for row in rows}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lacking:
-    """How much of what is live a collection does not hold."""
-
-    documents: int
-    characters: int  # of their texts
-
-
-def lacking(connection: sa.Connection, collection_id: int) -> Lacking:
-    """What :func:`missing` would find, in numbers; of no collection's number: all that is live."""
-    row = connection.execute(
-        sa.text(
-            f"SELECT count(*) AS documents, coalesce(sum(length(text)), 0) AS characters {_MISSING}"
-        ),
+def characters_lacking(connection: sa.Connection, collection_id: int) -> int:
+    """How long the texts of the live generations are that the collection lacks. Reads them all."""
+    found = connection.execute(
+        sa.text(f"SELECT coalesce(sum(length(title) + length(text)), 0) {_MISSING}"),
         {"id": collection_id},
-    ).one()
-    return Lacking(documents=int(row.documents), characters=int(row.characters))
+    )
+    return int(found.scalar_one())
 
 
 def some_missing(connection: sa.Connection, collection_id: int, limit: int) -> list[int]:
-    """Up to ``limit`` of what :func:`missing` would find, by chance."""
+    """Up to ``limit`` live generations that the collection lacks, by chance."""
     rows = connection.execute(
         sa.text(f"SELECT generation {_MISSING} ORDER BY random() LIMIT :limit"),
         {"id": collection_id, "limit": limit},

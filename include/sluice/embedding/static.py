@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class StaticEmbedder:
 
     # Nothing is ever cut off, but the mean of a longer text points nowhere in particular.
     window = 512
+    dollars_per_million_tokens = Decimal(0)
 
     def __init__(self, model: str, table: Vectors, tokenizer: Tokenizer):
         self.model = model

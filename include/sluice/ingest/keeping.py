@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sluice.catalog import Catalog, documents, placements
 from sluice.collections import Opened
@@ -12,6 +13,7 @@ from sluice.ingest.progress import Progress
 
 _log = logging.getLogger(__name__)
 _ALL = 2**31 - 1  # more generations than one source has
+_A_PAGE = 10_000  # generations counted at a time
 
 
 def collect(catalog: Catalog, receiving: Sequence[Opened], source: str, progress: Progress) -> int:
@@ -76,3 +78,61 @@ def sweep(catalog: Catalog, opened: Opened) -> int:
         orphans = placements.orphans(connection, held)
     opened.index.delete(orphans)
     return len(orphans)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a store was found to hold of what it should."""
+
+    generations: int  # live ones, counted
+    lost: tuple[int, ...]  # live, and not there whole
+    orphans: int  # generations that were there and nobody knew of; they are gone now
+
+
+def check(catalog: Catalog, opened: Opened) -> Checked:
+    """Count every live generation that the collection should hold; note which it does not.
+
+    Those are then missing there like any other: the next run of their source builds them again
+    where questions are answered, and elsewhere they are written again before it comes to that.
+    """
+    chosen = opened.collection.collection_id
+    orphans = sweep(catalog, opened)
+    counted, lost, after = 0, list[int](), 0
+    while True:
+        with catalog.begin() as connection:
+            expected = placements.page(connection, chosen, after=after, limit=_A_PAGE)
+        if not expected:
+            return Checked(generations=counted, lost=tuple(lost), orphans=orphans)
+        counted, after = counted + len(expected), max(expected)
+        wrong = _not_whole(catalog, opened, expected)
+        with catalog.begin() as connection:
+            placements.forget(connection, chosen, wrong)
+        lost += sorted(wrong)
+
+
+def _not_whole(catalog: Catalog, opened: Opened, expected: Mapping[int, int]) -> set[int]:
+    """Which of ``expected`` are not there as so many chunks, although they are still live."""
+    found = opened.index.count(expected)
+    wrong = {each for each, chunks in expected.items() if found[each] != chunks}
+    with catalog.begin() as connection:  # what was replaced meanwhile was rightly removed
+        return placements.still_held(connection, opened.collection.collection_id, wrong)
+
+
+def optimize(receiving: Sequence[Opened]) -> None:
+    """Fold what was written into the indexes of every store that wants it.
+
+    One that is being built is folded when it is complete.
+
+    Raises:
+        IndexUnavailable: the collection that serves cannot be written.
+    """
+    for each in receiving:
+        if each.collection.state == "building":
+            continue
+        try:
+            if each.index.wants_optimizing():
+                each.index.optimize()
+        except IndexUnavailable as error:
+            if each.collection.state == "serving":
+                raise
+            _log.warning("not folded: %s: %s", each.collection.name, error)

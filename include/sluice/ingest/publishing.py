@@ -9,7 +9,7 @@ from sluice.collections import Opened
 from sluice.documents import to_document
 from sluice.errors import AlreadyRunning
 from sluice.ingest.build import Builder, Built
-from sluice.ingest.keeping import collect, lost
+from sluice.ingest.keeping import collect, lost, optimize
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, plan
 from sluice.ingest.progress import Progress
@@ -63,11 +63,11 @@ def publish(
         built = builder.build(todo.builds, acl_ids)
         with progress.stage("flip"):
             regranted = _flip(pipeline, source, work, todo, built)
+        receiving = pipeline.collections.standing()  # one may have been made meanwhile
         with progress.stage("collect"):
             collect(pipeline.catalog, receiving, source.name, progress)
         with progress.stage("optimize"):  # after the flip: nobody waits for it
-            if receiving[0].index.wants_optimizing():
-                receiving[0].index.optimize()
+            optimize(receiving)
         counts = _counts(todo, regranted)
         return _finish(pipeline, source, run_id, work.load_ids, counts, built, progress)
 

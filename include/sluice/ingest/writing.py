@@ -7,6 +7,7 @@ last, so what has none is simply written again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +25,7 @@ from sluice.ports import Embedder, Vectors
 T = TypeVar("T")
 
 TEXTS_A_CALL = 512  # bounds one call to the embedder
+PAUSES = (0.2, 1.0, 3.0)  # seconds between counts: the replica that counts may be a moment late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,9 @@ class Written:
 
     chunks: int = 0
     embedded: int = 0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(chunks=self.chunks + other.chunks, embedded=self.embedded + other.embedded)
 
 
 class Writer:
@@ -61,7 +66,8 @@ class Writer:
         with progress.stage("chunk"):
             chunked = [(each, divide(each.document, self._to.embedder)) for each in versions]
         with progress.stage("embed"):
-            vectors, embedded = self._embed([c for _, chunks in chunked for c in chunks])
+            parts = [part for _, chunks in chunked for part in chunks]
+            vectors, fresh = embedded(self._catalog, self._to.embedder, parts, progress)
         with progress.stage("index"):
             rows = [
                 indexed(self._catalog.tenant, version, part, vectors[part.content_hash])
@@ -71,43 +77,57 @@ class Writer:
             self._to.index.upsert(rows)
             progress.reached("index: written")
             self._verify({each.generation: len(chunks) for each, chunks in chunked})
-        return Written(chunks=len(rows), embedded=embedded)
-
-    def _embed(self, chunks: Sequence[Chunk]) -> tuple[dict[str, Vectors], int]:
-        """A vector for every content hash, and how many of them no cache held."""
-        embedder = self._to.embedder
-        texts = {each.content_hash: each.searched for each in chunks}
-        with self._catalog.begin() as connection:
-            vectors = embeddings.lookup(connection, embedder.model, list(texts))
-        missing = [each for each in texts if each not in vectors]
-        for hashes in batches(missing, TEXTS_A_CALL):
-            rows = embedder.embed([texts[each] for each in hashes])
-            fresh = dict(zip(hashes, rows, strict=True))
-            with self._catalog.begin() as connection:
-                embeddings.store(connection, embedder.model, fresh)
-            vectors |= fresh
-            self._progress.reached("embed: stored")
-        return vectors, len(missing)
+        return Written(chunks=len(rows), embedded=len(fresh))
 
     def _verify(self, written: Mapping[int, int]) -> None:
         """Count what was written; remove again what was collected meanwhile."""
-        found = self._to.index.count(list(written))
-        for generation, chunks in written.items():
-            if found.get(generation, 0) != chunks:
-                raise IndexUnavailable(
-                    f"{found.get(generation, 0)} of {chunks} chunks are there after writing",
-                    subject=f"{self._to.collection.name}, generation {generation}",
-                    cure="Nothing of it is visible; run this again",
-                )
+        wrong = self._wrong(written)
+        for pause in PAUSES:
+            if not wrong:
+                break
+            time.sleep(pause)
+            wrong = self._wrong({each: written[each] for each in wrong})
+        for generation, found in wrong.items():
+            raise IndexUnavailable(
+                f"{found} of {written[generation]} chunks are there after writing",
+                subject=f"{self._to.collection.name}, generation {generation}",
+                cure="Nothing of it is visible; run this again",
+            )
         with self._catalog.begin() as connection:
             placed = placements.place(connection, self._to.collection.collection_id, written)
         self._progress.reached("index: placed")
         self._to.index.delete(written.keys() - placed)
 
+    def _wrong(self, written: Mapping[int, int]) -> dict[int, int]:
+        """The generations of which another number of chunks is there, with that number."""
+        found = self._to.index.count(list(written))
+        return {each: found[each] for each, chunks in written.items() if found[each] != chunks}
+
 
 def divide(document: Document, embedder: Embedder) -> list[Chunk]:
     """The chunks of a document, sized for ``embedder``."""
     return chunk(document.title, document.text, embedder)
+
+
+def embedded(
+    catalog: Catalog, embedder: Embedder, chunks: Sequence[Chunk], progress: Progress
+) -> tuple[dict[str, Vectors], frozenset[str]]:
+    """A vector for every content hash of ``chunks``, and those hashes of which no cache held one.
+
+    What is embedded is in the cache before the next is.
+    """
+    texts = {each.content_hash: each.searched for each in chunks}
+    with catalog.begin() as connection:
+        vectors = embeddings.lookup(connection, embedder.model, list(texts))
+    missing = [each for each in texts if each not in vectors]
+    for hashes in batches(missing, TEXTS_A_CALL):
+        rows = embedder.embed([texts[each] for each in hashes])
+        fresh = dict(zip(hashes, rows, strict=True))
+        with catalog.begin() as connection:
+            embeddings.store(connection, embedder.model, fresh)
+        vectors |= fresh
+        progress.reached("embed: stored")
+    return vectors, frozenset(missing)
 
 
 def indexed(tenant: str, version: Version, part: Chunk, vector: Vectors) -> IndexedChunk:
