@@ -321,7 +321,7 @@ class WeaviateIndex:
         sent = self._write(send)
         failed = len(objects) - len(sent.uuids)
         if failed:
-            first = next((each.message for each in sent.errors.values()), "no answer in time")
+            first = next((each.message for each in sent.errors.values()), "none was confirmed")
             raise unavailable(
                 f"{failed} of {len(objects)} chunks were not written: {first}", self._endpoint
             )

@@ -148,6 +148,8 @@ class LoopDoor:
 
     def call(self, work: Work, seconds: float) -> Any:
         """Ask on the loop, and wait here."""
+        if self._loop.is_closed():
+            raise RuntimeError("the server is on its way down")
         if _running() is self._loop:
             raise RuntimeError("the event loop cannot wait for itself: ask from a worker thread")
         asked = asyncio.run_coroutine_threadsafe(self._ask(work), self._loop)

@@ -57,7 +57,7 @@ _PROPERTIES = {
 
 _COMPRESSED = Configure.VectorIndex.Quantizer
 _QUANTIZERS = {
-    "none": None,
+    "none": _COMPRESSED.none(),
     "rq": _COMPRESSED.rq(rescore_limit=RERANKED),
     "sq": _COMPRESSED.sq(rescore_limit=RERANKED),
     "bq": _COMPRESSED.bq(),
