@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
     weaviate_api_key: SecretStr | None = Field(None, description="Its API key, if it asks for one.")
     weaviate_ca: Path | None = Field(
-        None, description="A PEM file to trust for TLS instead of the system's authorities."
+        None, description="A PEM file to trust for TLS instead of the public authorities."
     )
     weaviate_timeout: float = Field(
         5.0,
@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         40_000,
         ge=0,
         description="Permitted sets of fewer chunks are searched exactly; larger ones by ACORN.",
+    )
+    weaviate_async_indexing: bool = Field(
+        False,
+        description="Weaviate runs with ASYNC_INDEXING, which no collection can choose: a write then "
+        "waits, seconds, until its vectors can be found.",
     )
     weaviate_batched_contains: bool = Field(
         False,
