@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import moving
 import pytest
 from sluice.ingest import Pipeline
 from sluice.settings import Settings
@@ -38,3 +39,12 @@ def tree(tmp_path: Path) -> Path:
     (root / ".access.yaml").write_text("allow: [public]\n")
     (root / "welcome.md").write_text("# Welcome\n\nThe kettle is on the second floor.\n")
     return root
+
+
+@pytest.fixture
+def pages(pipeline: Pipeline, tree: Path) -> Pipeline:
+    """A pipeline whose first collection serves the welcome page and eleven more."""
+    for number in range(11):
+        moving.write(tree, f"p{number}")
+    moving.publish(pipeline, tree, "r1")
+    return pipeline
