@@ -18,34 +18,28 @@ say is live, so what a lagging replica shows too long, or brings back, reaches n
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import time
 from collections import Counter
 from collections.abc import Collection as Numbers
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from weaviate.classes.aggregate import GroupByAggregate
-from weaviate.classes.data import DataObject
-from weaviate.classes.query import BM25Operator, Filter, MetadataQuery
-from weaviate.classes.tenants import Tenant
 
-from sluice.errors import BadInput, IndexUnavailable, SluiceError
+from sluice.errors import BadInput, IndexUnavailable
 from sluice.index import rows
 from sluice.index import weaviate_schema as schema
-from sluice.index.weaviate_door import WRITES, Endpoint, Work, door
-from sluice.index.weaviate_errors import unavailable
+from sluice.index.weaviate_door import WRITES, Endpoint, door
+from sluice.index.weaviate_objects import chunk, objects, portions, row, within
+from sluice.index.weaviate_requests import MOST, Requests
 from sluice.model import Candidate, Collection, IndexedChunk
 from sluice.ports import Vectors
 from sluice.settings import Settings
 
-MOST = 10_000  # results of one request, and objects of one deletion, by Weaviate's default
-EXACT = 2**53  # integers travel and are kept as 64-bit floats: beyond it two of them look alike
-_STREAMED = 500  # rows; fewer go as one request, since a stream lingers for a second
-_WRITTEN = 2_000  # rows of one stream, which has a deadline
+_WRITTEN = 2_000  # chunks of one request, which has a deadline
+_FETCHED = 2_000  # chunks of one answer
 _COUNTED = 200  # generations of one count
 _DELETED = 1_000  # generations of one deletion
-_FETCHED = 2_000  # whole chunks of one answer
+_LAG = 0.2  # seconds between two looks for vectors that are indexed later
 
 
 def open_weaviate(
@@ -65,7 +59,10 @@ def open_weaviate(
     Raises:
         ConfigurationError: the settings do not say where Weaviate is.
     """
-    return WeaviateIndex(settings, collection, Endpoint.of(settings), loop)
+    endpoint = Endpoint.of(settings)
+    tenant = settings.tenant if settings.weaviate_multi_tenancy else None
+    requests = Requests(door(endpoint, loop), endpoint, collection.name, tenant)
+    return WeaviateIndex(settings, collection, requests)
 
 
 class WeaviateIndex:
@@ -74,37 +71,25 @@ class WeaviateIndex:
     Any number of threads and processes may read and write.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        collection: Collection,
-        endpoint: Endpoint,
-        loop: asyncio.AbstractEventLoop | None,
-    ):
-        """Name the index; see :func:`open_weaviate`."""
+    def __init__(self, settings: Settings, collection: Collection, requests: Requests):
+        """See :func:`open_weaviate`."""
         self._settings = settings
+        self._tenant = settings.tenant
         self._name = collection.name
         self._model, self._dimensions = collection.model, collection.dimensions
-        self._tenant = settings.tenant
-        self._shared = settings.weaviate_multi_tenancy
-        self._endpoint = endpoint
-        self._door = door(endpoint, loop)
         self._columns = rows.schema(self._model, self._dimensions)
+        self._requests = requests
 
     def ensure(self) -> None:
-        """Create the collection, and the tenant in a shared one, where missing.
+        """Create the collection, and our tenant in a shared one, where missing.
 
         Raises:
             IndexUnavailable: Weaviate cannot be used, or holds another schema under our name.
         """
-        if not self._ask(lambda client: client.collections.exists(self._name)):
+        if not self._requests.exists():
             self._create()
         self._check()
-        if self._shared and not self._ask(
-            lambda client: client.collections.use(self._name).tenants.exists(self._tenant)
-        ):
-            tenants = [Tenant(name=self._tenant)]
-            self._write(lambda client: client.collections.use(self._name).tenants.create(tenants))
+        self._requests.join()
 
     def upsert(self, chunks: Sequence[IndexedChunk]) -> None:
         """Write chunks; writing the same ids again changes nothing.
@@ -115,12 +100,14 @@ class WeaviateIndex:
         """
         if not chunks:
             return
-        if any(chunk.tenant != self._tenant for chunk in chunks):
+        if any(each.tenant != self._tenant for each in chunks):
             raise BadInput("a chunk belongs to another tenant", subject=self._tenant)
-        objects = self._objects(chunks)
+        fresh = objects(chunks, self._columns)
         self._check()  # or Weaviate would make a collection of its own choice
-        for first in range(0, len(objects), _WRITTEN):
-            self._send(objects[first : first + _WRITTEN])
+        for first in range(0, len(fresh), _WRITTEN):
+            self._requests.write(fresh[first : first + _WRITTEN])
+        if self._settings.weaviate_async_indexing:
+            self._wait_for_vectors(Counter(each.properties["generation"] for each in fresh))
 
     def search_terms(self, terms: str, scope: Numbers[int], limit: int) -> list[Candidate]:
         """The best ``limit`` (10,000 at most) permitted chunks by BM25, best first.
@@ -133,52 +120,32 @@ class WeaviateIndex:
         asked = terms.split()[: rows.QUERY_TERMS]
         if not asked or not scope or limit < 1:
             return []
-        permitted = _within("acl_id", scope)
-        found = self._ask(
-            lambda client: self._chunks(client).query.bm25(
-                " ".join(asked),
-                query_properties=["terms"],
-                operator=BM25Operator.or_(minimum_match=1),
-                filters=permitted,
-                limit=min(limit + rows.TIES, MOST),
-                return_properties=rows.SHOWN,
-                return_metadata=MetadataQuery(score=True),
-            )
-        )
-        return rows.best(((-each.metadata.score, _row(each)) for each in found.objects), limit)
+        permitted = within("acl_id", scope)
+        found = self._requests.terms(" ".join(asked), permitted, min(limit + rows.TIES, MOST))
+        return rows.best(((-each.metadata.score, row(each)) for each in found), limit)
 
     def search_vector(self, vector: Vectors, scope: Numbers[int], limit: int) -> list[Candidate]:
         """The nearest ``limit`` (10,000 at most) permitted chunks by cosine, nearest first.
 
         Raises:
-            IndexUnavailable: the store cannot be read.
+            IndexUnavailable: the store cannot be read, or holds vectors of another length.
         """
         if not scope or limit < 1:
             return []
-        permitted = _within("acl_id", scope)
         asked = np.asarray(vector, np.float32).tolist()
         if len(asked) != self._dimensions:  # Weaviate would compare what there is of them
-            raise unavailable(
-                f"a question of {len(asked)} dimensions, where chunks have {self._dimensions}",
-                self._endpoint,
+            raise self._requests.failure(
+                f"a question of {len(asked)} dimensions, where chunks have {self._dimensions}"
             )
-        found = self._ask(
-            lambda client: self._chunks(client).query.near_vector(
-                asked,
-                target_vector=schema.VECTOR,
-                filters=permitted,
-                limit=min(limit + rows.TIES, MOST),
-                return_properties=rows.SHOWN,
-                return_metadata=MetadataQuery(distance=True),
-            )
-        )
-        return rows.best(((each.metadata.distance, _row(each)) for each in found.objects), limit)
+        permitted = within("acl_id", scope)
+        found = self._requests.nearest(asked, permitted, min(limit + rows.TIES, MOST))
+        return rows.best(((each.metadata.distance, row(each)) for each in found), limit)
 
     def count(self, generations: Numbers[int]) -> Mapping[int, int]:
         """Chunks held of each generation; one that is absent counts 0."""
         held: Counter[int] = Counter()
         for batch in rows.batches(generations, _COUNTED):
-            held.update(self._counted(batch))
+            held.update(self._requests.count(within("generation", batch), len(batch)))
         return {generation: held[generation] for generation in generations}
 
     def delete(self, generations: Numbers[int]) -> None:
@@ -188,29 +155,28 @@ class WeaviateIndex:
             IndexUnavailable: some may be left; deleting again goes on.
         """
         for batch in rows.batches(generations, _DELETED):
-            while self._deleted(_within("generation", batch)):
+            while self._requests.delete(within("generation", batch)):
                 pass
 
     def generations(self) -> frozenset[int]:
         """Every generation of which the store holds at least one chunk."""
         found: set[int] = set()
         last = None
-        while page := self._page(last):
+        while page := self._requests.page(last, _FETCHED):
             found.update(int(each.properties["generation"]) for each in page)
             last = page[-1].uuid
         return frozenset(found)
 
     def size(self) -> int:
         """Chunks held in all."""
-        whole = self._ask(lambda client: self._chunks(client).aggregate.over_all(total_count=True))
-        return int(whole.total_count)
+        return self._requests.size()
 
     def fetch(self, generations: Numbers[int]) -> list[IndexedChunk]:
         """Every chunk of these generations, whole, by document and ordinal."""
         found = [
-            rows.chunk(_row(each) | {"vector": each.vector[schema.VECTOR]}, self._tenant)
-            for which in _portions(self.count(generations))
-            for each in self._whole(which)
+            chunk(each, self._tenant)
+            for which, _ in portions(self.count(generations), _FETCHED)
+            for each in self._requests.whole(which)
         ]
         return sorted(found, key=lambda each: (each.document_id, each.generation, each.ordinal))
 
@@ -218,7 +184,7 @@ class WeaviateIndex:
         """Nothing: Weaviate indexes what it is given at once, and merges its files by itself."""
 
     def wants_optimizing(self) -> bool:
-        """Never."""
+        """Never: see :meth:`optimize`."""
         return False
 
     def ping(self) -> None:
@@ -228,185 +194,55 @@ class WeaviateIndex:
             IndexUnavailable: they do not, or it is not.
         """
         self._check()
-        self.size()
+        self._requests.size()
 
     def impediment(self) -> str | None:
         """Name the shards that take no writes: their disk is nearly full, or somebody said so."""
-        shards = self._ask(lambda client: self._chunks(client).config.get_shards())
-        closed = sorted(each.name for each in shards if each.status == "READONLY")
-        if not closed:
-            return None
-        return f"shard {', '.join(closed)} of {self._name} is read-only ({self._subject})"
+        closed = sorted(each.name for each in self._requests.shards() if each.status == "READONLY")
+        return f"shard {', '.join(closed)} of {self._name} is read-only" if closed else None
 
     def announce(self) -> None:
         """Point the alias ``Sluice_<installation>_<tenant>`` here, for people who look."""
-        parts = [*self._name.split("_")[:2], *self._tenant.replace("-", "_").split("_")]
-        alias = "_".join(parts)
-        if not self._write(
-            lambda client: client.alias.update(alias_name=alias, new_target_collection=self._name)
-        ):
-            self._write(
-                lambda client: client.alias.create(alias_name=alias, target_collection=self._name)
-            )
+        ours = self._name.split("_")[:2]
+        self._requests.point("_".join([*ours, self._tenant.replace("-", "_")]))
 
     def drop(self) -> None:
-        """Remove the collection, or the tenant from a shared one.
+        """Remove the collection, or our tenant from a shared one.
 
         A shared collection stays, also when it is empty: another tenant may be about to join it.
         """
-        if not self._ask(lambda client: client.collections.exists(self._name)):
-            return
-        if self._shared:
-            self._write(
-                lambda client: client.collections.use(self._name).tenants.remove([self._tenant])
-            )
-        else:
-            self._write(lambda client: client.collections.delete(self._name))
+        if self._requests.exists():
+            self._requests.drop()
 
     def close(self) -> None:
         """Give connections back."""
-        with self._translating():
-            self._door.close()
-
-    @property
-    def _subject(self) -> str:
-        return f"weaviate at {self._endpoint}"
-
-    def _chunks(self, client: Any) -> Any:
-        """What holds our chunks, for a client of either kind."""
-        held = client.collections.use(self._name)
-        return held.with_tenant(self._tenant) if self._shared else held
+        self._requests.close()
 
     def _create(self) -> None:
-        arguments = schema.creation(self._settings, self._model, self._dimensions)
         try:
-            self._write(lambda client: client.collections.create(self._name, **arguments))
+            self._requests.create(schema.creation(self._settings, self._model, self._dimensions))
         except IndexUnavailable:  # perhaps because another process was first
-            if not self._ask(lambda client: client.collections.exists(self._name)):
+            if not self._requests.exists():
                 raise
 
     def _check(self) -> None:
         """Refuse a schema by which chunks would be found or hidden otherwise than we say."""
-        config = self._ask(lambda client: client.collections.use(self._name).config.get())
-        wrong = schema.difference(config, self._model, self._dimensions, self._shared)
+        shared = self._settings.weaviate_multi_tenancy
+        wrong = schema.difference(self._requests.config(), self._model, self._dimensions, shared)
         if wrong:
-            raise IndexUnavailable(
-                f"the collection {self._name} is not as Sluice made it: {wrong}",
-                subject=self._subject,
-                cure="Restore it, or build another one with `sluice index migrate`",
-            )
+            raise self._requests.failure(f"{self._name} is not as Sluice made it: {wrong}")
 
-    def _objects(self, chunks: Sequence[IndexedChunk]) -> list[DataObject[Any, Any]]:
-        """Each chunk id once, as Weaviate takes it."""
-        table = rows.table(chunks, self._columns)
-        for name in ("generation", "acl_id"):
-            numbers = table[name].to_numpy()
-            if len(numbers) and np.abs(numbers).max() > EXACT:
-                raise BadInput(f"a {name} beyond 2^53", subject="a chunk to index")
-        vectors = table["vector"].combine_chunks().flatten().to_numpy()
-        vectors = vectors.reshape(-1, self._dimensions).tolist()
-        properties = table.drop_columns(["id", "vector"]).to_pylist()
-        return [
-            DataObject(uuid=uuid, properties=each, vector={schema.VECTOR: vector})
-            for uuid, each, vector in zip(table["id"].to_pylist(), properties, vectors, strict=True)
-        ]
+    def _wait_for_vectors(self, written: Mapping[int, int]) -> None:
+        """Return when the vector index holds all that was written: it lags behind the rest.
 
-    def _send(self, objects: list[DataObject[Any, Any]]) -> None:
-        """Write ``objects``; every one of them must be acknowledged."""
-
-        def send(client: Any) -> Any:
-            data = self._chunks(client).data
-            return (data.ingest if len(objects) > _STREAMED else data.insert_many)(objects)
-
-        sent = self._write(send)
-        failed = len(objects) - len(sent.uuids)
-        if failed:
-            first = next((each.message for each in sent.errors.values()), "none was confirmed")
-            raise unavailable(
-                f"{failed} of {len(objects)} chunks were not written: {first}", self._endpoint
-            )
-
-    def _counted(self, generations: list[int]) -> dict[int, int]:
-        grouped = self._ask(
-            lambda client: self._chunks(client).aggregate.over_all(
-                filters=_within("generation", generations),
-                group_by=GroupByAggregate(prop="generation", limit=len(generations)),
-            )
-        )
-        return {int(each.grouped_by.value): each.total_count for each in grouped.groups}
-
-    def _deleted(self, which: Any) -> int:
-        """Delete as many as Weaviate does at a time; return how many there were."""
-        done = self._write(lambda client: self._chunks(client).data.delete_many(where=which))
-        if done.failed:
-            raise unavailable(f"{done.failed} chunks were not deleted", self._endpoint)
-        return int(done.matches)
-
-    def _page(self, last: Any) -> list[Any]:
-        """The generations of the next chunks after ``last``, by id."""
-        found = self._ask(
-            lambda client: self._chunks(client).query.fetch_objects(
-                limit=MOST, after=last, return_properties=["generation"]
-            )
-        )
-        return list(found.objects)
-
-    def _whole(self, which: Any) -> list[Any]:
-        found = self._ask(
-            lambda client: self._chunks(client).query.fetch_objects(
-                filters=which, limit=MOST, include_vector=True
-            )
-        )
-        return list(found.objects)
-
-    def _ask(self, work: Work) -> Any:
-        with self._translating():
-            return self._door.call(work, self._endpoint.timeout)
-
-    def _write(self, work: Work) -> Any:
-        with self._translating():
-            return self._door.call(work, WRITES * self._endpoint.timeout)
-
-    @contextlib.contextmanager
-    def _translating(self) -> Iterator[None]:
-        """Turn whatever the client raises into one line with a cure."""
-        try:
-            yield
-        except SluiceError:
-            raise
-        except Exception as error:  # its own, httpx's, gRPC's, asyncio's
-            raise unavailable(error, self._endpoint) from error
-
-
-def _within(name: str, numbers: Numbers[int]) -> Any:
-    """The filter that ``name`` is one of ``numbers``. ``int`` lets nothing but integers through."""
-    return Filter.by_property(name).contains_any(sorted({int(number) for number in numbers}))
-
-
-def _portions(counts: Mapping[int, int]) -> Iterator[Any]:
-    """Filters that part the chunks of generations, whose ordinals have no gap, into bearable sets.
-
-    Small generations are fetched together, a large one by ranges of ordinals.
-    """
-    together: list[int] = []
-    for generation, chunks in counts.items():
-        if chunks > _FETCHED:
-            for first in range(0, chunks, _FETCHED):
-                ordinal = Filter.by_property("ordinal")
-                yield (
-                    _within("generation", [generation])
-                    & ordinal.greater_or_equal(first)
-                    & ordinal.less_than(first + _FETCHED)
-                )
-        elif chunks:
-            if sum(counts[each] for each in together) + chunks > _FETCHED:
-                yield _within("generation", together)
-                together = []
-            together.append(generation)
-    if together:
-        yield _within("generation", together)
-
-
-def _row(found: Any) -> dict[str, Any]:
-    """The properties of an object as a row; Weaviate keeps no empty list."""
-    return {**found.properties, "path": found.properties.get("path") or ()}
+        A set below the cutoff is compared one by one, as far as it is indexed: when as many are
+        found as were written, all are.
+        """
+        deadline = time.monotonic() + WRITES * self._settings.weaviate_timeout
+        asked = [1.0] + [0.0] * (self._dimensions - 1)
+        size = max(1, min(_FETCHED, self._settings.weaviate_flat_cutoff - 1))
+        for which, chunks in portions(written, size):
+            while len(self._requests.nearest(asked, which, chunks)) < chunks:
+                if time.monotonic() > deadline:
+                    raise self._requests.failure("written vectors cannot be found yet")
+                time.sleep(_LAG)

@@ -15,6 +15,7 @@ from sluice.index.weaviate_door import Endpoint
 
 _ROOM = "Free disk space on its nodes, set the shard to READY, and run this again"
 _RIGHTS = "Give the API key the right to read and write Sluice's collections and aliases"
+_ANEW = "Restore it, or build another collection with `sluice index migrate`"
 _CURES = {  # by what Weaviate says; the first that is in it
     "certificate": "Check SLUICE_WEAVIATE_CA",
     "could not find class": rows.ABSENT,
@@ -24,8 +25,9 @@ _CURES = {  # by what Weaviate says; the first that is in it
     "anonymous access not enabled": "Set SLUICE_WEAVIATE_API_KEY",
     "unauthorized": "Check SLUICE_WEAVIATE_API_KEY",
     "forbidden": _RIGHTS,
-    "requires inverted index": "Build another collection with `sluice index migrate`",
-    "no such prop": "Build another collection with `sluice index migrate`",
+    "not as sluice made it": _ANEW,
+    "requires inverted index": _ANEW,
+    "no such prop": _ANEW,
 }
 _START = "Start it, or check SLUICE_WEAVIATE_URL and SLUICE_WEAVIATE_GRPC"
 _PATIENCE = "Start it, give it more room, or raise SLUICE_WEAVIATE_TIMEOUT ({:g} s now)"
