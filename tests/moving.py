@@ -19,7 +19,7 @@ from sluice.sources import Files
 CALLER = Caller(agent="test", key_id=None, acts_for=frozenset({PUBLIC}))
 ANYONE = Principal.parse("user:anyone@example.com")
 ADA = Principal.parse("user:ada@example.com")
-SECTIONS = 2
+SECTIONS, WORDS = 2, 60  # of a page; of a section
 OTHER = "local-static-64"  # than the one that new settings name
 
 
@@ -27,7 +27,7 @@ def write(tree: Path, name: str, edition: int = 1) -> None:
     """A page of long sections, each of which says which page and edition it is of."""
     parts = [
         f"## Part {part} of {name}\n\nstation{name} edition{edition:04d} "
-        + " ".join(f"word{name}x{part}x{n}" for n in range(150))
+        + " ".join(f"word{name}x{part}x{n}" for n in range(WORDS))
         for part in range(SECTIONS)
     ]
     (tree / f"{name}.md").write_text(f"# Page {name}\n\n" + "\n\n".join(parts) + "\n")

@@ -52,7 +52,7 @@ def test_every_dag_file_can_be_read(readings: list[dict[str, Any]]) -> None:
     """No import error, and the DAGs that the quick start names are there."""
     first = readings[0]
     assert first["errors"] == {}
-    assert list(first["dags"]) == ["handbook", "helpdesk", "permissions"]
+    assert list(first["dags"]) == ["handbook", "helpdesk", "permissions", "reindex"]
 
 
 def test_reading_twice_gives_the_same_dag(readings: list[dict[str, Any]]) -> None:
@@ -81,7 +81,19 @@ def test_an_ingest_dag_is_three_tasks_that_run_one_at_a_time(
     assert dag["catchup"] is False
 
 
-@pytest.mark.parametrize("name", [*INGEST, "permissions"])
+def test_the_index_is_moved_by_hand_alone(readings: list[dict[str, Any]]) -> None:
+    """No schedule; whoever triggers it need not look for a switch first; four steps in a row."""
+    dag = readings[0]["dags"]["reindex"]["dag"]
+    assert "NullTimetable" in str(dag["timetable"])
+    assert dag["is_paused_upon_creation"] is False
+    assert dag["max_active_runs"] == 1
+    tasks = {task["__var"]["task_id"]: task["__var"] for task in dag["tasks"]}
+    assert list(tasks) == ["forecast", "build", "compare", "switch"]
+    downstream = [task.get("downstream_task_ids", []) for task in tasks.values()]
+    assert downstream == [["build"], ["compare"], ["switch"], []]
+
+
+@pytest.mark.parametrize("name", [*INGEST, "permissions", "reindex"])
 def test_the_docstring_is_the_runbook(readings: list[dict[str, Any]], name: str) -> None:
     """Whoever is woken by a DAG finds its owner, what it reads and what to do, on its page."""
     text = readings[0]["dags"][name]["dag"]["doc_md"]

@@ -8,7 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from moving import ADA, ANYONE, OTHER, ask, holds_what_is_live, migrate, migration, publish, write
+from moving import (
+    ADA,
+    ANYONE,
+    OTHER,
+    WORDS,
+    ask,
+    holds_what_is_live,
+    migrate,
+    migration,
+    publish,
+    write,
+)
 from sluice.api.services import Services
 from sluice.catalog import Catalog
 from sluice.catalog import collections as rows
@@ -25,7 +36,7 @@ def test_a_rollback_gives_the_very_answers_of_before(pages: Pipeline) -> None:
     """200 recorded questions, every field of every hit; and back again to the new one."""
     services, chance = Services(pages.settings), random.Random(3)
     words = [
-        f"word{page}x{chance.randrange(2)}x{n}" for page in ["p1", "p5", "p9"] for n in range(150)
+        f"word{page}x{chance.randrange(2)}x{n}" for page in ["p1", "p5", "p9"] for n in range(WORDS)
     ]
     questions = [" ".join(chance.sample(words, 3)) for _ in range(QUESTIONS)]
     old = [ask(services, each) for each in questions]

@@ -10,7 +10,6 @@ import typer
 from sluice.cli.meter import duration, meter
 from sluice.cli.output import AsJson, ago, console, print_json
 from sluice.cli.session import services
-from sluice.errors import BadInput
 
 if TYPE_CHECKING:
     from sluice.catalog.collections import Account
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from sluice.ingest.filling import Filled
     from sluice.ingest.forecast import Estimate, Forecast
     from sluice.ingest.migrating import Migration
-    from sluice.settings import Settings
+    from sluice.model import Collection
 
 app = typer.Typer(
     help="Collections of chunks: list, migrate, roll back, drop, check.", no_args_is_help=True
@@ -77,16 +76,16 @@ def migrate(
     The old one serves until then and is kept. Run the same command again after a failure or a
     kill: it goes on where it was.
     """
-    from sluice.ingest.migrating import Migration
+    from sluice.ingest.migrating import Migration, wanted
     from sluice.ingest.switching import alone
 
     with services() as opened:
-        wanted = _wanted(opened.settings, to, embedder)
-        migration = Migration(opened.catalog, opened.collections, wanted, anew=anew)
+        settings = wanted(opened.settings, to=to, embedder=embedder)
+        migration = Migration(opened.catalog, opened.collections, settings, anew=anew)
         target = migration.target()
         if target is not None and target.state == "serving":
             migration.switch()  # whoever switched may have been killed before the last word
-            _say_nothing_to_do(target.collection_id, wanted, as_json=as_json)
+            _say_nothing_to_do(target, as_json=as_json)
             return
         forecast = migration.forecast()
         _show_forecast(forecast, err=as_json)
@@ -190,17 +189,6 @@ def check(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _wanted(settings: Settings, to: str | None, embedder: str | None) -> Settings:
-    from typing import get_args
-
-    from sluice.model import Backend
-
-    if to is not None and to not in get_args(Backend):
-        raise BadInput("no such backend", subject=to, cure="Write lance or weaviate")
-    changed = {"index": to or settings.index, "embedder": embedder or settings.embedder}
-    return settings.model_copy(update=changed)
-
-
 def _migrate(migration: Migration, *, quiet: bool) -> tuple[Filled, Comparison | None]:
     def told(filled: Filled) -> None:
         tick(filled.documents, filled.documents + filled.left)
@@ -214,13 +202,13 @@ def _migrate(migration: Migration, *, quiet: bool) -> tuple[Filled, Comparison |
     return filled + migration.switch(), comparison
 
 
-def _say_nothing_to_do(collection_id: int, wanted: Settings, *, as_json: bool) -> None:
+def _say_nothing_to_do(serving: Collection, *, as_json: bool) -> None:
     if as_json:
-        print_json({"serving": collection_id})
+        print_json({"serving": serving.collection_id})
     else:
         typer.echo(
-            f"Collection {collection_id} serves and is {wanted.index} with {wanted.embedder} "
-            "already: nothing to do. --anew builds another."
+            f"Collection {serving.collection_id} serves and is {serving.backend} with "
+            f"{serving.embedder} already: nothing to do. --anew builds another."
         )
 
 

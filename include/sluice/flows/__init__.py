@@ -2,6 +2,7 @@
 
     ingest_dag(source, runbook=__doc__)            extract → validate → publish
     permissions_dag(directory, runbook=__doc__)    sync
+    reindex_dag(runbook=__doc__)                   forecast → build → compare → switch
 
 Airflow imports a DAG file in every task and every few seconds in its DAG processor. So this package
 imports nothing heavy, and builds the same DAG each time it is asked.
@@ -13,8 +14,9 @@ import contextlib
 import importlib
 
 from sluice.flows.dags import ingest_dag, permissions_dag
+from sluice.flows.reindex import reindex_dag
 
-__all__ = ["ingest_dag", "permissions_dag", "preload"]
+__all__ = ["ingest_dag", "permissions_dag", "preload", "reindex_dag"]
 
 
 def preload() -> None:

@@ -1,4 +1,4 @@
-"""The two shapes of DAG that there are."""
+"""The shapes of DAG that a source and a directory become."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _PASSES = (SourceUnavailable, IndexUnavailable, CatalogUnavailable, AlreadyRunning)
 _FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)  # the earliest that a backfill may start
-_RETRIES = {
+RETRIES = {
     "retries": 4,
     "retry_delay": timedelta(seconds=20),
     "retry_exponential_backoff": True,
@@ -143,19 +143,23 @@ def _dag(
     owner: str,
     params: Mapping[str, Param],
 ) -> DAG:
-    text = (runbook or "").strip()
     return DAG(
         name,
-        description=text.partition("\n")[0].strip("# ") or None,
-        doc_md=text or None,
+        description=description(runbook),
+        doc_md=runbook and runbook.strip(),
         schedule=CronDataIntervalTimetable(schedule, timezone="UTC"),
         start_date=_FIRST_DAY,
         catchup=False,
         max_active_runs=1,
-        default_args={"owner": owner, **_RETRIES},
+        default_args={"owner": owner, **RETRIES},
         params=dict(params),
         tags=["sluice", kind],
     )
+
+
+def description(runbook: str | None) -> str | None:
+    """The title of a runbook: its first line."""
+    return (runbook or "").strip().partition("\n")[0].strip("# ") or None
 
 
 def _run_id(each: Source | Directory) -> str:

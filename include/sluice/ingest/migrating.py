@@ -7,6 +7,7 @@ do is read from the catalog. Until the last one nothing changes for those who as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from sluice.catalog import Catalog
 from sluice.catalog import collections as rows
@@ -18,7 +19,7 @@ from sluice.ingest.forecast import Forecast, forecast
 from sluice.ingest.pipeline import DOCUMENTS_A_BATCH
 from sluice.ingest.progress import Progress
 from sluice.ingest.switching import announce, serve
-from sluice.model import Collection
+from sluice.model import Backend, Collection
 from sluice.settings import Settings
 
 
@@ -140,6 +141,19 @@ class Migration:
                 "nothing was built that could serve", cure="Begin with `sluice index migrate`"
             )
         return self._collections.open(found)
+
+
+def wanted(settings: Settings, *, to: str | None, embedder: str | None) -> Settings:
+    """``settings`` with another backend and another embedding model, where they are given.
+
+    Raises:
+        BadInput: there is no such backend. (Opening the embedder says if there is none such.)
+    """
+    if to is not None and to not in get_args(Backend):
+        raise BadInput("no such backend", subject=to, cure="Write lance or weaviate")
+    return settings.model_copy(
+        update={"index": to or settings.index, "embedder": embedder or settings.embedder}
+    )
 
 
 def chosen(
