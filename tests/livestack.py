@@ -83,6 +83,12 @@ class Operator(AirflowClient):
         task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
         return self._get(f"{task}/xcomEntries/return_value").get("value")
 
+    def tries(self, dag_id: str, run_id: str, task_id: str) -> list[dict[str, Any]]:
+        """Each try of a task, the first one first, with the host that it ran on."""
+        task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+        found = self._get(f"{task}/tries").get("task_instances", [])
+        return sorted(found, key=lambda each: int(each["try_number"]))
+
     def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str]:
         """A task's extra links, by name."""
         task = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"

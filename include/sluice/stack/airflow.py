@@ -60,7 +60,6 @@ def environment(settings: Settings, home: Home, databases: Databases) -> dict[st
     return {
         "GX_ANALYTICS_ENABLED": "false",
         "RUNTIME__DLTHUB_TELEMETRY": "false",
-        "SCARF_ANALYTICS": "false",
         "DO_NOT_TRACK": "1",
         "PROVIDERS__ENABLE_AIRFLOW_SECRETS": "false",  # or dlt asks for 1,000 Airflow variables
         **home.read_env(),
@@ -140,7 +139,6 @@ def _sections(
             "min_file_process_interval": "15",
         },
         "logging": {"base_log_folder": str(home.logs / "tasks")},
-        "usage_data_collection": {"enabled": "False"},
     }
 
 
