@@ -127,27 +127,31 @@ class Collections:
         Raises:
             ConfigurationError: there is no such embedder, or nothing says where the backend is.
         """
+        described = self.describe(settings, state)
+        with self._catalog.begin() as connection:
+            return rows.register(connection, described)
+
+    def describe(self, settings: Settings, state: CollectionState) -> Collection:
+        """The next collection, were it made as ``settings`` say. Its number is 0: it has none.
+
+        Raises:
+            ConfigurationError: there is no such embedder, or nothing says where the backend is.
+        """
         embedder = open_embedder(settings.embedder)
         with self._catalog.begin() as connection:
-            found = rows.register(
-                connection,
-                backend=settings.index,
-                name=name_for(
-                    settings,
-                    embedder.model,
-                    embedder.dimensions,
-                    rows.number(connection),
-                    rows.installation(connection),
-                ),
-                embedder=settings.embedder,
-                model=embedder.model,
-                dimensions=embedder.dimensions,
-                recipe=recipe(embedder),
-                state=state,
-            )
-            if found is not None:
-                self.open(found)  # or it is not registered
-        return found
+            number, installation = rows.number(connection), rows.installation(connection)
+        described = Collection(
+            collection_id=0,
+            backend=settings.index,
+            name=name_for(settings, embedder.model, embedder.dimensions, number, installation),
+            embedder=settings.embedder,
+            model=embedder.model,
+            dimensions=embedder.dimensions,
+            recipe=recipe(embedder),
+            state=state,
+        )
+        open_index(self._settings, described, loop=self._loop).close()
+        return described
 
     def close(self) -> None:
         """Give every connection back."""

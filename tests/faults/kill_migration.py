@@ -35,7 +35,7 @@ def migrate(settings: Settings, embedder: str, kill_at: int | None) -> int:
 
     def watch(boundary: str) -> None:
         nonlocal reached
-        reached += 1
+        reached += not boundary.endswith(": begin")  # nothing was done since the boundary before
         if reached == kill_at:
             (settings.home / "killed_at").write_text(boundary)
             os.kill(os.getpid(), signal.SIGKILL)

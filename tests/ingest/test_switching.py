@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from sluice.errors import BadInput, NotFound
 from sluice.ingest import Pipeline
 from sluice.ingest.keeping import check
 from sluice.ingest.switching import alone, drop, rollback
+from sluice.model import Collection
 from sluice.settings import Settings
 
 QUESTIONS = 200
@@ -136,8 +138,6 @@ def test_a_store_that_lost_something_is_found_out_and_mended(pages: Pipeline, tr
 
 def test_chunks_that_nobody_knows_of_are_removed(pages: Pipeline, settings: Settings) -> None:
     """They came back from a backup, or a deletion never reached the store."""
-    from dataclasses import replace
-
     serving = pages.collections.serving()
     stray = serving.index.fetch(serving.index.generations())[:2]
     serving.index.upsert([replace(each, generation=10**12 + each.ordinal) for each in stray])
@@ -151,16 +151,19 @@ def test_a_publish_waits_for_the_switch_and_sees_its_outcome(
 ) -> None:
     """Whoever flips while another collection begins to serve is told of that one."""
     catalog = new_catalog()
-    made = {
-        "backend": "lance",
-        "embedder": "e",
-        "model": "m",
-        "dimensions": 2,
-        "recipe": "r",
-    }
+    first = Collection(
+        collection_id=0,
+        backend="lance",
+        name="a",
+        embedder="e",
+        model="m",
+        dimensions=2,
+        recipe="r",
+        state="serving",
+    )
     with catalog.begin() as connection:
-        old = rows.register(connection, name="a", state="serving", **made)  # type: ignore[arg-type]  # as above
-        new = rows.register(connection, name="b", state="building", **made)  # type: ignore[arg-type]  # as above
+        old = rows.register(connection, first)
+        new = rows.register(connection, replace(first, name="b", state="building"))
     assert old is not None and new is not None
     seen: list[int] = []
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -50,19 +50,12 @@ def number(connection: sa.Connection) -> int:
     )
 
 
-def register(
-    connection: sa.Connection,
-    *,
-    backend: Backend,
-    name: str,
-    embedder: str,
-    model: str,
-    dimensions: int,
-    recipe: str,
-    state: CollectionState,
-) -> Collection | None:
-    """Make a collection known, before anything of it exists; None if someone else was faster."""
-    assert backend in get_args(Backend)
+def register(connection: sa.Connection, described: Collection) -> Collection | None:
+    """Make a collection known, before anything of it exists; None if someone else was faster.
+
+    Returns:
+        It, with the number that it was given.
+    """
     row = connection.execute(
         sa.text(
             """
@@ -71,20 +64,12 @@ def register(
             VALUES (:backend, :name, :embedder, :model, :dimensions, :recipe, :state,
                     CASE WHEN :state = 'serving' THEN now() END)
             ON CONFLICT DO NOTHING
-            RETURNING collection_id, backend, name, embedder, model, dimensions, recipe, state
+            RETURNING collection_id
             """
         ),
-        {
-            "backend": backend,
-            "name": name,
-            "embedder": embedder,
-            "model": model,
-            "dimensions": dimensions,
-            "recipe": recipe,
-            "state": state,
-        },
+        asdict(described),
     ).one_or_none()
-    return Collection(**row._mapping) if row else None
+    return replace(described, collection_id=int(row.collection_id)) if row else None
 
 
 def lock(connection: sa.Connection) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sluice.api.services import Services
+    from sluice.catalog.collections import Account
     from sluice.catalog.status import SourceStatus
 
 _LONG = timedelta(days=7)
@@ -38,12 +39,15 @@ def status(as_json: AsJson = False) -> None:
             "index": _error(lambda: _check_index(opened)),
         }
         found = _sources(opened) if errors["catalog"] is None else []
+        notes = _collections(opened) if errors["catalog"] is None else []
     parts = {name: "ok" if error is None else str(error) for name, error in errors.items()}
     if as_json:
-        print_json({**parts, "sources": found})
+        print_json({**parts, "notes": notes, "sources": found})
     else:
         for name, state in parts.items():
             console().print(f"{name:9} {plain(state)}", markup=False)
+        for note in notes:
+            console().print(f"{'':9} {note}", markup=False)
         if found:
             console().print(_table(found))
         for each in found:
@@ -87,6 +91,38 @@ def _sources(opened: Services) -> list[SourceStatus]:
 
     with opened.catalog.begin() as connection:
         return rows.sources(connection)
+
+
+def _collections(opened: Services) -> list[str]:
+    """What of the collections somebody should know, or do."""
+    from sluice.catalog import collections
+    from sluice.collections import fits
+
+    with opened.catalog.begin() as connection:
+        found = collections.accounts(connection)
+        serving = collections.serving(connection)
+    notes = [note for each in found if (note := _note(each))]
+    wanted = opened.settings
+    if serving is not None and not fits(serving, wanted):
+        notes.append(
+            f"{serving.backend} with {serving.embedder} serves ({serving.recipe}); the settings "
+            f"and this release say {wanted.index} with {wanted.embedder}: run `sluice index migrate`"
+        )
+    return notes
+
+
+def _note(account: Account) -> str | None:
+    number = account.collection_id
+    if account.state == "building":
+        of = account.generations + account.missing
+        return f"collection {number} is being built: {account.generations:,} of {of:,} documents"
+    served = account.served_at
+    if account.state == "kept" and served is not None and served < datetime.now(UTC) - _LONG:
+        return (
+            f"collection {number} has not served for more than 7 days, and every run still writes "
+            f"to it: `sluice index drop {number}` if there is no going back"
+        )
+    return None
 
 
 def _table(found: Sequence[SourceStatus]) -> Table:

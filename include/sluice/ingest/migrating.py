@@ -68,8 +68,15 @@ class Migration:
         return self._target(anew=self._anew)
 
     def forecast(self) -> Forecast:
-        """What :meth:`build` will take."""
-        return forecast(self._catalog, self._wanted, self.target())
+        """What :meth:`build` will take.
+
+        Raises:
+            ConfigurationError: there is no such embedder, or nothing says where the backend is.
+        """
+        target = self.target()
+        if target is None:
+            self._collections.describe(self._wanted, "building")  # before any work is done
+        return forecast(self._catalog, self._wanted, target)
 
     def build(self, told: Told = untold) -> Filled:
         """Give the target everything that is live, and make it where there is none.
