@@ -39,6 +39,7 @@ from history import History, State, Version
 from pages import PEOPLE, Tree
 from sluice import ingest
 from sluice.api.services import Services
+from sluice.chunking import chunk
 from sluice.errors import AlreadyRunning
 from sluice.ingest.progress import Progress
 from sluice.model import Principal
@@ -108,6 +109,7 @@ def run(home: Path, chunks: int, rate: float, clients: int, settle: float = SETT
         services = stack.enter_context(_services(environment))
         first = [_live(services, each) for each in trees]
         (home / "targets.json").write_text(json.dumps(_targets(trees, first)))
+        weight = _weight(services)
         cost = _cost(services, trees[0], database)
         with openloop.running(home, environment, rate, clients) as marks:
             with _publishing(home, environment):
@@ -127,7 +129,7 @@ def run(home: Path, chunks: int, rate: float, clients: int, settle: float = SETT
         published = _journal(home)
         history = History(_states(trees, first, published))
     return {
-        "moved": {**built, "build s": spent.wall, **cost},
+        "moved": {**built, "build s": spent.wall, **weight, **cost},
         "phases": openloop.phases(openloop.answers(home), marks, history),
         "published": _totals(published),
         "commands": [{name: each[name] for name in ("command", "seconds")} for each in commands],
@@ -207,6 +209,23 @@ def _targets(trees: Sequence[Tree], live: Sequence[Mapping[str, Version]]) -> Ro
             for person in PEOPLE
         }
     return found
+
+
+def _weight(services: Services) -> Row:
+    """What the catalog takes, and how long a chunk is in the embedder's tokens."""
+    embedder = services.serving.embedder
+    with services.catalog.begin() as connection:
+        size = connection.execute(
+            sa.text("SELECT pg_database_size(current_database())")
+        ).scalar_one()
+        texts = connection.execute(
+            sa.text("SELECT title, text FROM sluice.generation WHERE state = 'live' LIMIT 200")
+        ).all()
+    chunks = [part.searched for title, text in texts for part in chunk(title, text, embedder)]
+    return {
+        "catalog MB": size / 2**20,
+        "tokens a chunk": sum(map(embedder.count_tokens, chunks)) / len(chunks),
+    }
 
 
 def _cost(services: Services, tree: Tree, database: measure.Server) -> Row:

@@ -41,6 +41,7 @@ class Memory:
 @contextmanager
 def weaviate(folder: Path, **environment: str) -> Iterator[Server]:
     """A Weaviate of one node that keeps its data in ``folder``, while the body works."""
+    weaviate_server.PATIENCE = 900.0  # a million chunks take a while to be read
     with weaviate_server.start(folder, environment) as server:
         yield server
 

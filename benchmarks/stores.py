@@ -53,7 +53,7 @@ class Store:
     @contextmanager
     def opened(self, loop: asyncio.AbstractEventLoop) -> Iterator[Asking]:
         """Ask as the service does: one asynchronous client for all threads."""
-        index = open_index(self.settings, _collection(self.settings), loop=loop)
+        index = open_index(self.settings, collection(self.settings), loop=loop)
         yield Asking(self.name, index, self.pid)
         index.close()
 
@@ -108,7 +108,7 @@ def _fill(chunks: int) -> Row:
     """In a process of its own: write everything, and fold it."""
     settings = load()
     made = made_up.corpus(chunks, OBJECTS)
-    index = open_index(settings, _collection(settings))
+    index = open_index(settings, collection(settings))
     index.ensure()
     written, cpu = 0.0, 0.0
     for first in range(0, chunks, _A_WRITE):
@@ -127,7 +127,7 @@ def _fill(chunks: int) -> Row:
     return {"write s": written, "fold s": folded, "CPU s": cpu}
 
 
-def _collection(settings: Settings) -> Collection:
+def collection(settings: Settings) -> Collection:
     """What a store's collection is, without a catalog to say so."""
     return Collection(
         collection_id=1,
