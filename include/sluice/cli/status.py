@@ -105,8 +105,8 @@ def _collections(opened: Services) -> list[str]:
     wanted = opened.settings
     if serving is not None and not fits(serving, wanted):
         notes.append(
-            f"{serving.backend} with {serving.embedder} serves ({serving.recipe}); the settings "
-            f"and this release say {wanted.index} with {wanted.embedder}: run `sluice index migrate`"
+            f"{serving.backend} with {serving.embedder} serves ({serving.recipe}); by the settings "
+            f"it is to be {wanted.index} with {wanted.embedder}: run `sluice index migrate`"
         )
     return notes
 
