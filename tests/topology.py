@@ -117,15 +117,18 @@ class Topology:
         text = (self.folder / "secrets" / name).read_text().strip()
         return _swap(text, self.addresses)
 
-    def rise(self) -> None:
-        """Start every service, each as soon as what it waits for is as the file demands."""
-        services = compose()["services"]
+    def rise(self, *only: str) -> None:
+        """Start every service, each as soon as what it waits for is as the file demands.
+
+        With names, start those alone, and let them wait for each other alone.
+        """
+        services = {k: v for k, v in compose()["services"].items() if not only or k in only}
         awaited = {name: each.get("depends_on", {}) for name, each in services.items()}
         for service in TopologicalSorter(awaited).static_order():
-            for other, how in awaited[service].items():
+            for other, how in awaited.get(service, {}).items():
                 if how["condition"] == "service_healthy":
                     self._wait([p for p in self.parts.values() if _service(p.name) == other])
-            if service in ("postgres", "weaviate"):  # they run already
+            if service in ("postgres", "weaviate") or service not in services:  # they run already
                 continue
             copies = range(1, COPIES.get(service, 0) + 1)
             for name in [f"{service}-{number}" for number in copies] or [service]:
@@ -137,6 +140,11 @@ class Topology:
     def stop(self) -> None:
         """End everything that runs, and whatever it started."""
         processes.end([part.record for part in self.parts.values()], patience=20)
+
+    def make_secrets(self) -> None:
+        """Make them as a person does."""
+        script = PROJECT / "deploy" / "secrets.sh"
+        subprocess.run(["sh", script, self.folder / "secrets"], check=True)
 
     def _start(self, name: str, described: Mapping[str, Any]) -> None:
         folder = self.folder / name
@@ -229,7 +237,7 @@ class Topology:
                 waiting.remove(part)
                 self.seconds[part.name] = time.time() - part.record.started
             assert time.monotonic() < deadline, f"not well: {[part.name for part in waiting]}"
-            time.sleep(0.2)
+            time.sleep(1)
 
     def _finish(self, part: Part) -> None:
         assert part.process.wait(PATIENCE) == 0, part.log
@@ -240,8 +248,7 @@ class Topology:
 def topology(folder: Path, dags: Path) -> Iterator[Topology]:
     """PostgreSQL and Weaviate as the file wants them, and what may rise beside them."""
     made = Topology(folder, dags)
-    secrets = folder / "secrets"
-    subprocess.run(["sh", PROJECT / "deploy" / "secrets.sh", secrets], check=True)
+    made.make_secrets()
     password = made.secret("postgres_password")
     described = compose()["services"]["weaviate"]["environment"]
     settings = {**described, "AUTHENTICATION_APIKEY_ALLOWED_KEYS": made.secret(_KEY)}
