@@ -86,13 +86,17 @@ def test_two_at_once_prepare_everything_once(empty: postgres.Server, secrets: Pa
         ("sluice_catalog_url", "postgresql://postgres:x@h/sluice", "not a URL of the role sluice_"),
         ("sluice_landing_url", "postgresql://sluice_landing@h/sluice", "with its password"),
         ("sluice_database_url", "mysql://root:x@h/sluice", "SLUICE_DATABASE_URL: is not the URL"),
+        ("airflow_database_url", None, "Airflow cannot read it"),
     ],
 )
 def test_a_url_of_something_else_is_refused_before_anything_is_done(
-    secrets: Path, name: str, text: str, complaint: str
+    secrets: Path, name: str, text: str | None, complaint: str
 ) -> None:
     """The line names the setting, and never the password."""
-    (secrets / name).write_text(text)
+    if text is None:
+        (secrets / name).unlink()
+    else:
+        (secrets / name).write_text(text)
     process = start(secrets)
     said, complained = process.communicate(timeout=60)
     assert process.returncode != 0

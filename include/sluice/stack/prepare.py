@@ -41,6 +41,7 @@ def prepare(settings: Settings, say: Say, *, sample: bool) -> None:
     administrator = _url(settings, "database_url")
     catalog = _url(settings, "catalog_url", APP_ROLE)
     landing = _url(settings, "landing_url", LANDING_ROLE)
+    metadata = _airflow_url()
     with database.administrator(administrator) as connection:
         database.ensure_database(connection, str(administrator.database))
         migrate(
@@ -49,7 +50,7 @@ def prepare(settings: Settings, say: Say, *, sample: bool) -> None:
             landing_password=str(landing.password),
         )
         say(f"catalog: migrated; {APP_ROLE} and {LANDING_ROLE} may log in")
-        say(_airflow(connection, settings))
+        say(_airflow(connection, settings, metadata))
         if sample:
             say(_sample(connection))
     _try(settings, landing)
@@ -69,18 +70,27 @@ def _url(settings: Settings, setting: str, role: str | None = None) -> sa.URL:
     return url
 
 
-def _airflow(connection: psycopg.Connection, settings: Settings) -> str:
-    """Airflow's own database, if it is set to a PostgreSQL."""
+def _airflow_url() -> sa.URL | None:
+    """The database that Airflow is set to, in whichever way it was told; None: no PostgreSQL."""
+    name = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
     asked = subprocess.run(
         [sys.executable, "-m", "airflow", "config", "get-value", "database", "sql_alchemy_conn"],
         capture_output=True,
         text=True,
         check=False,
     )
+    if asked.returncode:
+        why = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise StackError(
+            f"Airflow cannot read it: {why}", subject=name, cure="Mend it, or unset it"
+        )
     found = (asked.stdout.split() or [""])[-1]
-    if not found.startswith("postgres"):
+    return database.parse(name, found) if found.startswith("postgres") else None
+
+
+def _airflow(connection: psycopg.Connection, settings: Settings, url: sa.URL | None) -> str:
+    if url is None:
         return "airflow: left alone, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN names no PostgreSQL"
-    url = database.parse("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", found)
     here = connection.info
     if (url.host, url.port or 5432) == (here.host, here.port) and url.username != here.user:
         database.ensure_owned(connection, url)
