@@ -48,7 +48,7 @@ def test_a_migration_is_told_asked_for_compared_and_done(run: Run) -> None:
         "A new collection: lance with local-static-64",
         "documents  1",
         "cost       $0.00",
-        "MB",
+        " kB",
         "1 documents counted",
         "Recall of the first ten",
         "serves: lance with local-static-64",

@@ -22,10 +22,11 @@ from moving import (
     write,
 )
 from sluice.api.services import Services
-from sluice.catalog import Catalog
+from sluice.catalog import Catalog, placements
 from sluice.catalog import collections as rows
+from sluice.collections import Collections
 from sluice.errors import BadInput, NotFound
-from sluice.ingest import Pipeline
+from sluice.ingest import Pipeline, Progress
 from sluice.ingest.keeping import check
 from sluice.ingest.switching import alone, drop, rollback
 from sluice.model import Collection
@@ -82,6 +83,24 @@ def test_what_a_kept_store_lost_is_written_again_first(pages: Pipeline) -> None:
     assert holds_what_is_live(pages, pages.collections.serving())
 
 
+def test_what_went_missing_at_the_last_moment_is_given_to_it_first(pages: Pipeline) -> None:
+    """Something was published that only the other one received: the switch waits for it."""
+    migration(pages).build()
+    building = pages.collections.standing()[1]
+    late = sorted(building.index.generations())[:2]
+
+    def meanwhile(boundary: str) -> None:
+        if boundary == "serve: filled" and late:
+            building.index.delete(late)
+            with pages.catalog.begin() as connection:
+                placements.forget(connection, building.collection.collection_id, late)
+            late.clear()
+
+    assert migration(pages, progress=Progress(meanwhile)).switch().documents == 2
+    assert holds_what_is_live(pages, pages.collections.serving())
+    assert pages.collections.serving().collection.embedder == OTHER
+
+
 def test_there_must_be_one_to_go_back_to(pages: Pipeline) -> None:
     """One that is being built is none."""
     for _ in range(2):
@@ -111,6 +130,23 @@ def test_a_dropped_collection_is_gone_and_missed_by_nobody(pages: Pipeline, tree
     assert again.target() is None
     again.build()
     assert pages.collections.standing()[1].collection.name != first.collection.name
+
+
+def test_a_run_that_was_to_write_to_a_dropped_one_goes_on(pages: Pipeline, tree: Path) -> None:
+    """It is left behind, and nothing of its store comes back."""
+    first = pages.collections.serving()
+    migrate(pages)
+
+    def meanwhile(boundary: str) -> None:
+        if boundary == "plan: end":
+            other = Collections(pages.settings, pages.catalog)
+            drop(pages.catalog, other, first.collection.collection_id)
+
+    write(tree, "p1", 2)
+    assert publish(pages, tree, "r2", progress=Progress(meanwhile)).changed == 1
+    assert holds_what_is_live(pages, pages.collections.serving())
+    left = list(pages.settings.index_path.rglob(f"{first.collection.name}.lance"))
+    assert not left
 
 
 def test_what_was_marked_dropped_by_a_killed_command_can_be_dropped(pages: Pipeline) -> None:

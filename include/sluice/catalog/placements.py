@@ -247,13 +247,25 @@ _GUARDED = """
 """
 
 
-def moving(connection: sa.Connection) -> bool:
-    """Whether any generation is on its way in or out."""
-    return bool(
+def settled(connection: sa.Connection, collection_id: int) -> int:
+    """How many chunks of what is live the collection should hold."""
+    return int(
         connection.execute(
             sa.text(
-                "SELECT EXISTS (SELECT 1 FROM sluice.generation"
-                " WHERE state IN ('building', 'retired'))"
-            )
+                """
+                SELECT coalesce(sum(p.chunk_count), 0) FROM sluice.placement p
+                JOIN sluice.generation g USING (generation)
+                WHERE p.collection_id = :id AND g.state = 'live'
+                """
+            ),
+            {"id": collection_id},
         ).scalar_one()
     )
+
+
+def moving(connection: sa.Connection) -> list[int]:
+    """The generations that are on their way in or out: a store may hold any part of them."""
+    rows = connection.execute(
+        sa.text("SELECT generation FROM sluice.generation WHERE state IN ('building', 'retired')")
+    )
+    return [int(row.generation) for row in rows]

@@ -73,8 +73,8 @@ def migrate(
 ) -> None:
     """Build a collection as the settings describe it, compare it, and let it serve.
 
-    The old one serves until then and is kept. Run the same command again after a failure or a
-    kill: it goes on where it was.
+    The old one serves until then and is kept. After a failure or a kill, run the same command
+    again: it goes on where it was.
     """
     from sluice.ingest.migrating import Migration, wanted
     from sluice.ingest.switching import alone
@@ -223,7 +223,7 @@ def _show_forecast(forecast: Forecast, *, err: bool) -> None:
         f"  tokens     {_about(forecast.tokens)} to embed",
         f"  time       about {duration(forecast.seconds.value)}, comparing apart",
         f"  cost       {_dollars(forecast.dollars)}",
-        f"  vectors    {forecast.vector_bytes.value / 1e6:,.1f} MB",
+        f"  vectors    {_size(forecast.vector_bytes.value)}",
         f"Told by {forecast.sampled:,} documents, drawn by chance; ± holds in 95 of 100 cases.",
     )
     for line in lines:
@@ -238,6 +238,13 @@ def _about(estimate: Estimate) -> str:
 def _dollars(estimate: Estimate) -> str:
     error = f" ± {estimate.error:,.2f}" if estimate.error >= 0.005 else ""
     return f"${estimate.value:,.2f}{error}"
+
+
+def _size(size: float) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size / 1e3:,.1f} kB"
 
 
 def _show_comparison(comparison: Comparison) -> None:

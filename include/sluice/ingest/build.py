@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sluice.catalog import Catalog, documents
 from sluice.collections import Opened
-from sluice.errors import IndexUnavailable
+from sluice.errors import SluiceError
 from sluice.ingest.plan import Build
 from sluice.ingest.progress import Progress
 from sluice.ingest.writing import Version, Writer, batches
@@ -116,6 +116,6 @@ class Builder:
         for opened, writer in list(self._others):
             try:
                 writer.write(versions)
-            except IndexUnavailable as error:
+            except SluiceError as error:
                 _log.warning("left behind: %s: %s", opened.collection.name, error)
                 self._others.remove((opened, writer))

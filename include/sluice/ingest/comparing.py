@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from sluice.errors import ComparisonFailed, ConfigurationError, IndexUnavailable
 from sluice.index.analysis import analyse
 from sluice.index.fusion import DEPTH, fuse
 from sluice.ingest.filling import versions
-from sluice.ingest.keeping import check, sweep
+from sluice.ingest.keeping import adds_up, check, sweep
 from sluice.ingest.recall import Band, K, Recall, bands, measure
 from sluice.ingest.writing import Version, divide, indexed
 from sluice.model import IndexedChunk
@@ -33,7 +32,6 @@ _SAMPLE = 200  # generations that are compared word by word
 _QUESTIONS = 40  # asked in each band
 _LONGEST = 200  # characters of one
 _NEAR = 1e-4  # cosine between a vector and itself, stored and read again, is 1 but for this
-_TRIES, _PAUSE = 5, 1.0  # until sizes agree; seconds between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,19 +108,12 @@ def _counts(catalog: Catalog, new: Opened) -> int:
 
 
 def _size(catalog: Catalog, new: Opened) -> int:
-    """Compare how much there is in all, in a moment when nothing is on its way in or out."""
-    for left in reversed(range(_TRIES)):
-        with catalog.begin() as connection:
-            wanted = placements.size(connection, new.collection.collection_id)
-        held = new.index.size()
-        with catalog.begin() as connection:
-            moving = placements.moving(connection)
-        if held == wanted or moving:
-            return held
-        if left:
-            sweep(catalog, new)
-            time.sleep(_PAUSE)
-    raise _failed(new, f"it holds {held} chunks, and should hold {wanted}")
+    """Compare how much there is in all; whatever nobody knows of is removed first."""
+    if not adds_up(catalog, new):
+        sweep(catalog, new)
+        if not adds_up(catalog, new):
+            raise _failed(new, "it holds more or fewer chunks in all than it should")
+    return new.index.size()
 
 
 def _content(catalog: Catalog, new: Opened, drawn: Sequence[int]) -> list[IndexedChunk]:

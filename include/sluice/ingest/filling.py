@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from sluice.catalog import Catalog, documents, permissions, placements
 from sluice.collections import Opened
-from sluice.ingest.keeping import check
+from sluice.ingest.keeping import adds_up, check
 from sluice.ingest.progress import Progress
 from sluice.ingest.writing import Version, Writer, Written
 from sluice.model import Document
@@ -60,9 +60,7 @@ def fill(
     """
     writer = Writer(catalog, to, progress)
     chosen = to.collection.collection_id
-    with catalog.begin() as connection:
-        size = placements.size(connection, chosen)
-    if to.index.size() != size:  # something was lost, or was left, or is being written
+    if not adds_up(catalog, to):  # something was lost, or was left behind
         check(catalog, to)
         progress.reached("fill: checked")
     with catalog.begin() as connection:

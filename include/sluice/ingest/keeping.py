@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from sluice.ingest.progress import Progress
 _log = logging.getLogger(__name__)
 _ALL = 2**31 - 1  # more generations than one source has
 _A_PAGE = 10_000  # generations counted at a time
+_LOOKS, _PAUSE = 4, 0.25  # until sizes agree; seconds between
 
 
 def collect(catalog: Catalog, receiving: Sequence[Opened], source: str, progress: Progress) -> int:
@@ -65,6 +67,22 @@ def lost(catalog: Catalog, opened: Opened, source: str) -> frozenset[int]:
         expected = placements.expected(connection, chosen, source)
     found = opened.index.count(expected)
     return frozenset(missing) | {g for g, chunks in expected.items() if found[g] != chunks}
+
+
+def adds_up(catalog: Catalog, opened: Opened) -> bool:
+    """Whether the store holds as many chunks in all as it should. Cheap, also while runs publish.
+
+    What is on its way in or out is counted; it may move on while it is, so this looks again.
+    """
+    chosen = opened.collection.collection_id
+    for _ in range(_LOOKS):
+        with catalog.begin() as connection:
+            settled = placements.settled(connection, chosen)
+            moving = placements.moving(connection)
+        if opened.index.size() == settled + sum(opened.index.count(moving).values()):
+            return True
+        time.sleep(_PAUSE)
+    return False
 
 
 def sweep(catalog: Catalog, opened: Opened) -> int:
