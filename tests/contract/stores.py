@@ -51,6 +51,11 @@ class Store:
         """Whether a write is seen whole or not at all; elsewhere counting stands in for it."""
         return self.name == "lance"
 
+    @property
+    def folds(self) -> bool:
+        """Whether a fold makes BM25's weights exact; elsewhere the store sees to it in time."""
+        return self.name == "lance"
+
     def beside(self, name: str) -> Store:
         """Another place of the same kind."""
         return replace(self, path=self.path / name)

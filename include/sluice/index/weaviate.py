@@ -6,7 +6,8 @@ What is exact here and what is not:
 * A permitted set of fewer than ``SLUICE_WEAVIATE_FLAT_CUTOFF`` chunks (in each shard) is compared
   with the question one by one. Compressed vectors find its nearest 256, which are ranked again by
   full ones. Above the cutoff ACORN walks the graph: very good, not exact.
-* BM25 finds every permitted match at once; each shard weighs terms by its own statistics.
+* BM25 finds every permitted match at once. Each shard weighs by statistics of its own, in which the
+  mean length of a chunk counts deleted ones until Weaviate merges its files.
 
 Weaviate has no transaction over several objects: a write that dies leaves some of its chunks, and a
 replica may lag behind another. What stands in for "one commit" is above the index. A generation is

@@ -39,7 +39,7 @@ def unavailable(error: Exception | str, endpoint: Endpoint) -> IndexUnavailable:
     said, cure = (error, _cure(error)) if isinstance(error, str) else _said(error, endpoint)
     if endpoint.key:
         said = said.replace(endpoint.key.get_secret_value(), "…")
-    said = " ".join(said.split())[:300].rstrip(".")
+    said = " ".join(said.split())[:_LONGEST].rstrip(".")
     return IndexUnavailable(said, subject=f"weaviate at {endpoint}", cure=cure)
 
 
@@ -53,7 +53,7 @@ def _said(error: Exception, endpoint: Endpoint) -> tuple[str, str]:
         why = (call.details() if call else None) or str(causes[-1])
         return f"it cannot be reached: {why}", _cure(why, _START)
     if call:
-        said = str(call.details())
+        said = _end(str(call.details()))
     elif isinstance(error, UnexpectedStatusCodeError):
         said = "could not find class" if error.status_code == _ABSENT else _body(error)
     else:
@@ -61,6 +61,7 @@ def _said(error: Exception, endpoint: Endpoint) -> tuple[str, str]:
     return said, _cure(said)
 
 
+_LONGEST = 300  # characters of what is said
 _ABSENT = 404
 _SLOW = (TimeoutError, httpx.TimeoutException)
 _GONE = (httpx.TransportError,)
@@ -73,6 +74,11 @@ def _body(error: UnexpectedStatusCodeError) -> str:
         return f"{error.status_code}: {body['error'][0]['message']}"
     except (TypeError, KeyError, IndexError):
         return str(error)
+
+
+def _end(details: str) -> str:
+    """The end of a long message: each layer of Weaviate puts its own name before the reason."""
+    return details if len(details) <= _LONGEST else "…" + details[-_LONGEST:]
 
 
 def _cure(said: str, otherwise: str = _UNKNOWN) -> str:
