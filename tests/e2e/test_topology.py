@@ -31,7 +31,7 @@ from sluice.sources import Files
 from sluice.stack.client import DagRun
 from topology import Topology, topology
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 Seen = TypeVar("Seen")
 PATIENCE = 300.0  # seconds
