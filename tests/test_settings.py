@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from sluice import settings
 from sluice.errors import ConfigurationError
+from sluice.settings import Settings
 
 
 @pytest.fixture
@@ -74,3 +76,12 @@ def test_a_sources_address_may_be_a_secret_too(
     monkeypatch.setenv("DESK_URL", "sqlite:///from-environment")
     assert settings.secret("DESK_URL") == "sqlite:///from-environment"
     assert settings.secret("OTHER_URL") is None
+
+
+def test_a_scope_that_weaviate_cannot_filter_by_is_refused() -> None:
+    """Above 5,000 objects its searches take seconds, unless it is told to batch them."""
+    weaviate = {"home": Path("nowhere"), "weaviate_url": "http://weaviate:8080"}
+    with pytest.raises(ValidationError, match="QUERY_BATCHED_CONTAINS_ENABLED"):
+        Settings(**weaviate, scope_cap=5001)
+    assert Settings(**weaviate, scope_cap=5001, weaviate_batched_contains=True).scope_cap == 5001
+    assert Settings(home=Path("nowhere"), scope_cap=5001).scope_cap == 5001

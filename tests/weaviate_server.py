@@ -105,6 +105,7 @@ class Server:
         return {
             "PATH": os.environ["PATH"],
             "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "true",
+            "AUTOSCHEMA_ENABLED": "false",
             "CLUSTER_ADVERTISE_ADDR": "127.0.0.1",
             "CLUSTER_ADVERTISE_PORT": gossip,
             "CLUSTER_BIND_ADDR": "127.0.0.1",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from sluice.access import ANY_AGE, Access, Freshness, Gated, Permitted, PermittedDocument, Scope
 from sluice.audit import Audit, Read
 from sluice.collections import Opened, Serving
-from sluice.errors import BadInput, IndexUnavailable, Refused, SluiceError
+from sluice.errors import BadInput, ConfigurationError, IndexUnavailable, Refused, SluiceError
 from sluice.index.analysis import analyse
 from sluice.index.fusion import DEPTH, fuse
 from sluice.model import Caller, Candidate, Hit, Principal, Reason, storable
@@ -79,13 +79,14 @@ class Retriever:
         Raises:
             BadInput: the question or ``k`` is out of bounds.
             Refused: the caller may not ask for the person, or what :meth:`Access.scope` refuses.
+            ConfigurationError: nothing says where the collection is that serves.
             IndexUnavailable, CatalogUnavailable: no answer is better than a wrong one.
         """
         self._require_sane(question, k)
         trace_id = trace_id or new_trace_id()
         try:
             scope, gated = self._find(caller, person, question, k, freshness)
-        except (Refused, IndexUnavailable) as error:
+        except (Refused, IndexUnavailable, ConfigurationError) as error:
             self._audit.record(_refusal(error, trace_id, caller, person, "search", question))
             raise
         hits = tuple(

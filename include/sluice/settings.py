@@ -13,10 +13,12 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice.errors import ConfigurationError
+
+SCOPE_CAP = 5000  # permission objects; beyond it not every backend filters in good time
 
 
 class Settings(BaseSettings):
@@ -92,8 +94,8 @@ class Settings(BaseSettings):
     )
     weaviate_async_indexing: bool = Field(
         False,
-        description="Weaviate runs with ASYNC_INDEXING, which no collection can choose: a write then "
-        "waits, seconds, until its vectors can be found.",
+        description="Weaviate runs with ASYNC_INDEXING, which no collection can choose: a write "
+        "then waits, seconds, until its vectors can be found.",
     )
     weaviate_batched_contains: bool = Field(
         False,
@@ -107,7 +109,7 @@ class Settings(BaseSettings):
         description="The vector list's weight in rank fusion; the keyword list has the rest.",
     )
     scope_cap: int = Field(
-        5000, ge=1, description="The most permission objects that one search is filtered by."
+        SCOPE_CAP, ge=1, description="The most permission objects that one search is filtered by."
     )
     max_question: int = Field(4000, ge=1, description="The longest question, in characters.")
     max_hits: int = Field(100, ge=1, description="The most hits one search returns.")
@@ -115,6 +117,22 @@ class Settings(BaseSettings):
         Path(__file__).resolve().parents[1] / "suites",
         description="Where the expectation suites are.",
     )
+
+    @field_validator("scope_cap")
+    @classmethod
+    def _weaviate_can(cls, cap: int, others: ValidationInfo) -> int:
+        """Refuse a cap at which Weaviate's searches would take seconds."""
+        known = others.data
+        if (
+            cap > SCOPE_CAP
+            and known.get("weaviate_url")
+            and not known.get("weaviate_batched_contains")
+        ):
+            raise ValueError(
+                f"above {SCOPE_CAP}, Weaviate needs QUERY_BATCHED_CONTAINS_ENABLED, and "
+                "SLUICE_WEAVIATE_BATCHED_CONTAINS to say that it has it"
+            )
+        return cap
 
     @property
     def index_path(self) -> Path:

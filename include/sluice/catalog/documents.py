@@ -160,16 +160,12 @@ def flip(connection: sa.Connection, generations: Collection[int]) -> None:
             lock; another took what it had built for left behind, and collected it.
     """
     chosen = {"generations": list(generations)}
-    connection.execute(
-        sa.text(
-            """
-            UPDATE sluice.generation SET state = 'retired'
-            WHERE state = 'live' AND document_id IN
-                (SELECT document_id FROM sluice.generation WHERE generation = ANY(:generations))
-            """
-        ),
-        chosen,
-    )
+    replaced = """
+        state = 'live' AND document_id IN
+            (SELECT document_id FROM sluice.generation WHERE generation = ANY(:generations))
+    """
+    _lock(connection, f"generation = ANY(:generations) OR ({replaced})", chosen)
+    _retire(connection, replaced, chosen)
     connection.execute(
         sa.text(
             """
@@ -208,19 +204,33 @@ def flip(connection: sa.Connection, generations: Collection[int]) -> None:
 def delete(connection: sa.Connection, document_ids: Collection[str]) -> None:
     """Turn documents into tombstones: at once unreadable, their chunks left for collection."""
     chosen = {"ids": list(document_ids)}
-    connection.execute(
-        sa.text(
-            "UPDATE sluice.generation SET state = 'retired'"
-            " WHERE state = 'live' AND document_id = ANY(:ids)"
-        ),
-        chosen,
-    )
+    live = "state = 'live' AND document_id = ANY(:ids)"
+    _lock(connection, live, chosen)
+    _retire(connection, live, chosen)
     connection.execute(
         sa.text(
             "UPDATE sluice.document SET live_generation = NULL, acl_id = NULL, deleted_at = now()"
             " WHERE document_id = ANY(:ids)"
         ),
         chosen,
+    )
+
+
+def _lock(connection: sa.Connection, which: str, values: Mapping[str, object]) -> None:
+    """Lock generations in the order of their numbers, as whoever places them does: no deadlock."""
+    connection.execute(
+        sa.text(
+            "SELECT 1 FROM sluice.generation"  # noqa: S608  # constants
+            f" WHERE {which} ORDER BY generation FOR NO KEY UPDATE"
+        ),
+        values,
+    )
+
+
+def _retire(connection: sa.Connection, which: str, values: Mapping[str, object]) -> None:
+    connection.execute(
+        sa.text(f"UPDATE sluice.generation SET state = 'retired' WHERE {which}"),  # noqa: S608  # constants
+        values,
     )
 
 

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 def place(connection: sa.Connection, collection_id: int, chunks: Mapping[int, int]) -> set[int]:
     """Note that the collection holds these generations, as so many chunks; return which.
 
-    One that is no longer wanted is not among them: whoever wrote its chunks removes them. The lock
-    makes whoever retires it wait, and so collect it after this.
+    One that is no longer wanted is not among them, and none is if the collection was dropped:
+    whoever wrote the chunks removes them. The lock, which everybody takes in the order of the
+    numbers, makes whoever retires a generation wait, and so collect it after this.
     """
     if not chunks:
         return set()
@@ -27,11 +28,13 @@ def place(connection: sa.Connection, collection_id: int, chunks: Mapping[int, in
             WITH held AS (
                 SELECT generation FROM sluice.generation
                 WHERE generation = ANY(:generations) AND state IN ('building', 'live')
-                FOR SHARE)
+                ORDER BY generation FOR SHARE)
             INSERT INTO sluice.placement (collection_id, generation, chunk_count)
             SELECT :id, h.generation, w.chunks
             FROM held h JOIN unnest(CAST(:generations AS bigint[]), CAST(:counts AS int[]))
                 AS w(generation, chunks) USING (generation)
+            WHERE EXISTS (SELECT 1 FROM sluice.collection
+                          WHERE collection_id = :id AND state <> 'dropped')
             ON CONFLICT (tenant_id, collection_id, generation)
                 DO UPDATE SET chunk_count = excluded.chunk_count
             RETURNING generation
@@ -124,6 +127,39 @@ def newest(connection: sa.Connection, collection_id: int, limit: int) -> list[in
         {"id": collection_id, "limit": limit},
     )
     return [int(row.generation) for row in rows]
+
+
+def wanted(connection: sa.Connection, generations: Several[int]) -> set[int]:
+    """Which of ``generations`` are live, or are being built."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT generation FROM sluice.generation"
+            " WHERE state IN ('building', 'live') AND generation = ANY(:generations)"
+        ),
+        {"generations": list(generations)},
+    )
+    return {int(row.generation) for row in rows}
+
+
+def probe(
+    connection: sa.Connection, collection_id: int, each: int, source: str | None = None
+) -> dict[int, int]:
+    """The ``each`` newest of what :func:`expected` finds, and as many by chance."""
+    rows = connection.execute(
+        sa.text(
+            """
+            WITH held AS (
+                SELECT p.generation, p.chunk_count FROM sluice.placement p
+                JOIN sluice.generation g USING (generation)
+                WHERE p.collection_id = :id AND g.state = 'live'
+                  AND (CAST(:source AS text) IS NULL OR g.source = :source))
+            (SELECT * FROM held ORDER BY generation DESC LIMIT :each)
+            UNION (SELECT * FROM held ORDER BY random() LIMIT :each)
+            """
+        ),
+        {"id": collection_id, "each": each, "source": source},
+    )
+    return {int(row.generation): int(row.chunk_count) for row in rows}
 
 
 def still_held(

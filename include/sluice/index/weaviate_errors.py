@@ -37,9 +37,9 @@ _UNKNOWN = "Look into Weaviate's log and run this again"
 def unavailable(error: Exception | str, endpoint: Endpoint) -> IndexUnavailable:
     """Return ``error`` as what callers know. The API key is in no part of it."""
     said, cure = (error, _cure(error)) if isinstance(error, str) else _said(error, endpoint)
-    if endpoint.key:
+    if endpoint.key:  # before anything is cut off: a part of it would not be known again
         said = said.replace(endpoint.key.get_secret_value(), "…")
-    said = " ".join(said.split())[:_LONGEST].rstrip(".")
+    said = _end(" ".join(said.split())).rstrip(".")
     return IndexUnavailable(said, subject=f"weaviate at {endpoint}", cure=cure)
 
 
@@ -53,7 +53,7 @@ def _said(error: Exception, endpoint: Endpoint) -> tuple[str, str]:
         why = (call.details() if call else None) or str(causes[-1])
         return f"it cannot be reached: {why}", _cure(why, _START)
     if call:
-        said = _end(str(call.details()))
+        said = str(call.details())
     elif isinstance(error, UnexpectedStatusCodeError):
         said = "could not find class" if error.status_code == _ABSENT else _body(error)
     else:

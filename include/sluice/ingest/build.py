@@ -58,6 +58,7 @@ class Builder:
         self._serving = Writer(catalog, receiving[0], progress)
         # Their time and boundaries are not this run's.
         self._others = [(each, Writer(catalog, each, Progress())) for each in receiving[1:]]
+        self.left_behind: set[int] = set()  # ids of collections that could not be written
 
     def build(self, builds: Sequence[Build], acl_ids: dict[str, int]) -> Built:
         """Write a generation for each of ``builds``, in batches, and prove that each is whole.
@@ -119,3 +120,4 @@ class Builder:
             except SluiceError as error:
                 _log.warning("left behind: %s: %s", opened.collection.name, error)
                 self._others.remove((opened, writer))
+                self.left_behind.add(opened.collection.collection_id)

@@ -14,6 +14,7 @@ from sluice.ingest.progress import Progress
 
 _log = logging.getLogger(__name__)
 _ALL = 2**31 - 1  # more generations than one source has
+_PROBED = 100  # of the newest generations, and as many by chance
 _A_PAGE = 10_000  # generations counted at a time
 _LOOKS, _PAUSE = 4, 0.25  # until sizes agree; seconds between
 
@@ -54,14 +55,16 @@ def collect(catalog: Catalog, receiving: Sequence[Opened], source: str, progress
 def lost(catalog: Catalog, opened: Opened, source: str) -> frozenset[int]:
     """The live generations of ``source`` that the collection does not hold whole.
 
-    A store whose size is what the catalog says is believed. Another may be in the middle of
-    someone's writing, so every generation of the source is counted.
+    A store is believed that is as large as the catalog says and holds the newest of them: one that
+    came back from a backup lacks just those. Else every generation of the source is counted:
+    something is lost, or someone is in the middle of writing.
     """
     chosen = opened.collection.collection_id
     with catalog.begin() as connection:
         size = placements.size(connection, chosen)
         missing = placements.missing(connection, chosen, limit=_ALL, source=source)
-    if opened.index.size() == size:
+        probe = placements.probe(connection, chosen, _PROBED, source)
+    if opened.index.size() == size and opened.index.count(probe) == probe:
         return frozenset(missing)
     with catalog.begin() as connection:
         expected = placements.expected(connection, chosen, source)
@@ -70,16 +73,20 @@ def lost(catalog: Catalog, opened: Opened, source: str) -> frozenset[int]:
 
 
 def adds_up(catalog: Catalog, opened: Opened) -> bool:
-    """Whether the store holds as many chunks in all as it should. Cheap, also while runs publish.
+    """Whether the store is as large as it should be and holds the newest of what it should.
 
-    What is on its way in or out is counted; it may move on while it is, so this looks again.
+    Cheap, also while runs publish: what is on its way in or out is counted. It may move on while it
+    is, so this looks again.
     """
     chosen = opened.collection.collection_id
     for _ in range(_LOOKS):
         with catalog.begin() as connection:
             settled = placements.settled(connection, chosen)
             moving = placements.moving(connection)
-        if opened.index.size() == settled + sum(opened.index.count(moving).values()):
+            probe = placements.probe(connection, chosen, _PROBED)
+        size = opened.index.size()
+        whole = opened.index.count(probe) == probe
+        if whole and size == settled + sum(opened.index.count(moving).values()):
             return True
         time.sleep(_PAUSE)
     return False

@@ -63,7 +63,11 @@ def publish(
         built = builder.build(todo.builds, acl_ids)
         with progress.stage("flip"):
             regranted = _flip(pipeline, source, work, todo, built)
-        receiving = pipeline.collections.standing()  # one may have been made meanwhile
+        receiving = [  # one may have been made meanwhile
+            each
+            for each in pipeline.collections.standing()
+            if each.collection.collection_id not in builder.left_behind
+        ]
         with progress.stage("collect"):
             collect(pipeline.catalog, receiving, source.name, progress)
         with progress.stage("optimize"):  # after the flip: nobody waits for it
@@ -104,9 +108,9 @@ def _flip(
         serving = collections.hold(connection)
         if placements.unplaced(connection, serving, built.generations):
             raise AlreadyRunning(
-                "another collection began to serve meanwhile",
+                "what this run built is not in the collection that serves by now",
                 subject=source.name,
-                cure="Nothing is lost; the next run builds for that one",
+                cure="Nothing is lost; the next run builds it there",
             )
         documents.flip(connection, built.generations)
         documents.guard(connection, source.name, todo.guard)

@@ -35,6 +35,7 @@ class Band:
     name: str
     scope: frozenset[int]  # of acl_id
     chunks: int
+    share: float  # of all chunks, 0 to 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ def bands(chunks: Mapping[int, int], *, cap: int, chance: random.Random) -> list
         scope = _drawn(chunks, min(width * total, _WIDEST), cap, chance)
         if scope and scope not in found:
             held = sum(chunks[each] for each in scope)
-            found[scope] = Band(name=name, scope=scope, chunks=held)
+            found[scope] = Band(name=name, scope=scope, chunks=held, share=held / total)
     return list(found.values())
 
 
@@ -95,8 +96,6 @@ def measure(
     """
     if not found or not len(asked):
         return []
-    with catalog.begin() as connection:
-        total = sum(placements.by_acl(connection, opened.collection.collection_id).values())
     rows = _rows(catalog, opened, frozenset().union(*(each.scope for each in found)), asked)
     measured = []
     for band in found:
@@ -107,7 +106,7 @@ def measure(
         Recall(
             band=band.name,
             chunks=band.chunks,
-            share=band.chunks / max(total, 1),
+            share=band.share,
             recall=rows.recall(band.scope, answers),
         )
         for band, answers in measured

@@ -99,9 +99,17 @@ class Writer:
         self._to.index.delete(written.keys() - placed)
 
     def _wrong(self, written: Mapping[int, int]) -> dict[int, int]:
-        """The generations of which another number of chunks is there, with that number."""
+        """The generations of which another number of chunks is there, with that number.
+
+        One that was replaced meanwhile, and perhaps collected, is nobody's concern any more.
+        """
         found = self._to.index.count(list(written))
-        return {each: found[each] for each, chunks in written.items() if found[each] != chunks}
+        wrong = {each: found[each] for each, chunks in written.items() if found[each] != chunks}
+        if not wrong:
+            return wrong
+        with self._catalog.begin() as connection:
+            wanted = placements.wanted(connection, wrong)
+        return {each: wrong[each] for each in wanted}
 
 
 def divide(document: Document, embedder: Embedder) -> list[Chunk]:
