@@ -84,6 +84,12 @@ def test_several_pages_of_results_are_listed(client: TestClient, tmp_path: Path)
     assert "a&lt;b&gt;.html" in answer.text
 
 
+def test_pages_that_lie_on_another_machine_are_said_to(client: TestClient) -> None:
+    """A worker that shares no folder with this server keeps them; the button says where."""
+    answer = client.get("/desk/elsewhere/index.html", headers={"Cookie": "_token=good"})
+    assert answer.status_code == 404 and "SLUICE_HOME of the worker" in answer.text
+
+
 OUTSIDE = (
     "/../secret.txt",
     "/%2e%2e/secret.txt",

@@ -32,6 +32,11 @@ _HEADERS = {
 _STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text()}</style>"
 _SIGN_IN = "<p>These pages are for people who are signed in. <a href='/'>Sign in</a> first.</p>"
 
+_ELSEWHERE = (
+    "<p>There is no such page here. It lies where the run was judged: under data_docs in the "
+    "SLUICE_HOME of the worker, if that shares no folder with this server.</p>"
+)
+
 
 def data_docs(folder: Path, signed_in: SignedIn) -> ASGIApp:
     """Return an app that serves ``<source>/<run>/index.html`` and the pages that it leads to.
@@ -64,6 +69,8 @@ class _Pages(StaticFiles):
             found, stat = self.lookup_path(path)
         except (ValueError, OSError):  # a NUL in the path, or far too many letters
             raise HTTPException(HTTPStatus.NOT_FOUND) from None
+        if stat is None and path.endswith("index.html"):
+            return HTMLResponse(_ELSEWHERE, HTTPStatus.NOT_FOUND)
         if stat is None or not path.endswith(".html"):
             return await super().get_response(path, scope)
         page = Path(found)

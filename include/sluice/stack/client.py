@@ -32,7 +32,7 @@ class AirflowClient:
     """Airflow's API, as one user."""
 
     def __init__(self, url: str, user: str, password: str):
-        self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=90.0, trust_env=False)
         self._login = {"username": user, "password": password}
 
     def health(self) -> dict[str, str]:
