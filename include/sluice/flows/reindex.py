@@ -92,7 +92,9 @@ def reindex_dag(*, runbook: str | None, owner: str = "data") -> DAG:
             """Compare it with what it should be; if it differs, the old one serves on."""
             with _migration() as migration:
                 found = migration.compare()
-            return asdict(found) if found is not None else None
+            if found is None:
+                return None
+            return {**asdict(found), "recalls": [asdict(each) for each in found.recalls]}
 
         @task(multiple_outputs=False)
         def switch() -> dict[str, int]:
