@@ -76,6 +76,7 @@ class Server:
     def pause(self) -> None:
         """Let it answer nothing, with its ports open."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)  # it stops a moment later than it is told to
 
     def resume(self) -> None:
         """Let it answer again."""

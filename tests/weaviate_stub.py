@@ -31,6 +31,7 @@ _HNSW = {
     "cleanupIntervalSeconds": 300,
     "dynamicEfFactor": 8,
     "dynamicEfMax": 500,
+    "dynamicEfMin": 100,
     "ef": -1,
     "efConstruction": 128,
     "maxConnections": 32,
@@ -120,10 +121,11 @@ class Stub(weaviate_pb2_grpc.WeaviateServicer):  # type: ignore[misc]  # it ship
     def BatchDelete(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._admit(context)
         self.deletions.append(request)
-        matches = min(self.held, MOST)
-        self.held -= matches - self.undeletable
+        matches, deleted = self.held, min(self.held, MOST)
+        deleted = max(0, deleted - self.undeletable)
+        self.held -= deleted
         return batch_delete_pb2.BatchDeleteReply(
-            matches=matches, successful=matches - self.undeletable, failed=self.undeletable
+            matches=matches, successful=deleted, failed=int(bool(self.undeletable))
         )
 
     def rest(self, method: str, path: str, body: Any) -> tuple[int, Any]:

@@ -108,11 +108,10 @@ class Requests:
             raise self.failure(f"{failed} of {len(fresh)} chunks were not written: {why}")
 
     def delete(self, which: Any) -> int:
-        """Delete :data:`MOST` objects of ``which`` at most; return how many there were."""
+        """Delete :data:`MOST` objects of ``which`` at most; return how many there were in all."""
         done = self._change(lambda client: self._ours(client).data.delete_many(where=which))
-        left = done.matches - done.successful
-        if left:
-            raise self.failure(f"{left} chunks were not deleted: perhaps a shard is read-only")
+        if done.failed or (done.matches and not done.successful):
+            raise self.failure("not all chunks were deleted: perhaps a shard is read-only")
         return int(done.matches)
 
     def exists(self) -> bool:
