@@ -25,7 +25,7 @@ import report
 import servers
 from servers import Memory
 from sluice.index.fusion import DEPTH
-from stores import BANDS, LANCE, OBJECTS, WEAVIATES, Row, filled
+from stores import BANDS, LANCE, OBJECTS, VARIANTS, WEAVIATE, Row, filled
 
 EXACT = 40_000  # permitted chunks; of more, Weaviate walks its graph
 PACKAGES = ["lancedb", "weaviate-client", "numpy"]
@@ -35,28 +35,30 @@ of NumPy's. recall: of the first ten, mean (worst). searches/s, CPU ms: hybrid, 
 threads, client and server together"""
 
 
-def main(sizes: Sequence[int], questions: int) -> int:
+def main(sizes: Sequence[int], questions: int, variants: Sequence[str]) -> int:
     """Measure every size, print the tables, write the results; return the exit status."""
     loaded: list[Row] = []
     rows: list[Row] = []
     for chunks in sizes:
         with tempfile.TemporaryDirectory(prefix="sluice-backends-") as folder:
-            more, found = measure(Path(folder), chunks, questions)
+            more, found = measure(Path(folder), chunks, questions, variants)
         loaded += more
         rows += found
+        claims = claims_of(rows)
+        report.write("backends", {"loaded": loaded, "rows": rows, "claims": claims}, PACKAGES)
     report.table("Loading", loaded, NOTE_LOADED)
     report.table("Searching", [asking.shown(row) for row in rows], NOTE)
-    claims = claims_of(rows)
-    report.write("backends", {"loaded": loaded, "rows": rows, "claims": claims}, PACKAGES)
     return report.verdict(claims)
 
 
-def measure(folder: Path, chunks: int, questions: int) -> tuple[list[Row], list[Row]]:
+def measure(
+    folder: Path, chunks: int, questions: int, variants: Sequence[str]
+) -> tuple[list[Row], list[Row]]:
     """Fill every store, ask every band; what loading took, and what asking gave."""
     with ExitStack() as stack:
         stores = [
             stack.enter_context(filled(name, folder / str(number), chunks))
-            for number, name in enumerate((LANCE, *WEAVIATES))
+            for number, name in enumerate((LANCE, WEAVIATE, *variants))
         ]
         loop = stack.enter_context(servers.running_loop())
         opened = [stack.enter_context(store.opened(loop)) for store in stores]
@@ -91,5 +93,6 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--chunks", type=int, nargs="+", default=[10_000, 100_000])
     arguments.add_argument("--questions", type=int, default=30)
+    arguments.add_argument("--variants", action="store_true")
     given = arguments.parse_args()
-    sys.exit(main(given.chunks, given.questions))
+    sys.exit(main(given.chunks, given.questions, VARIANTS if given.variants else ()))

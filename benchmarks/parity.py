@@ -205,13 +205,13 @@ def _native(document_id: str) -> str:
 
 
 def compare(library: Library, both: Sequence[Side], claims: int) -> list[dict[str, Any]]:
-    """Ask every claim of every person who reads anything, in every mode, on both."""
+    """Ask every claim on both: of everybody who reads anything, and of the first in every mode."""
     texts = library.texts
     asked = list(texts.gains)[:claims]
     compared = []
     for person in PEOPLE:
         readable = library.readable(person)
-        for mode in MODES if readable else ():
+        for mode in (MODES if person == PEOPLE[0] else MODES[-1:]) if readable else ():
             answers = [
                 [side.ask(person, texts.questions[each], mode, HITS) for each in asked]
                 for side in both
@@ -291,10 +291,10 @@ def claims_of(
         "rules, catalog and both stores name the same permitted chunks for everybody": all(
             value for row in sets for name, value in row.items() if "=" in name
         ),
-        "the first ten overlap by 95 % or more, for everybody in every mode": all(
+        "the first ten overlap by 95 % or more, for everybody": all(
             row["overlap"] >= 0.95 for row in rows
         ),
-        "nDCG@10 differs by less than 0.01, for everybody in every mode": all(
+        "nDCG@10 differs by less than 0.01, for everybody": all(
             abs(row["difference"]) < 0.01 for row in rows if row["difference"] is not None
         ),
     }

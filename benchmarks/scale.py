@@ -10,11 +10,13 @@ takes in memory is what the process that asks grows by; what Weaviate takes is i
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import asking
@@ -33,19 +35,26 @@ PACKAGES = ["lancedb", "weaviate-client", "numpy"]
 NOTE = "memory: after all questions. hybrid: p50 ms of one client, by what may be seen"
 
 
-def main(sizes: Sequence[int], questions: int) -> int:
-    """Measure, print, write the results; return the exit status."""
-    rows = []
+def main(sizes: Sequence[int], stores: Sequence[str], questions: int) -> int:
+    """Measure, print, write the results beside those of other sizes; return the exit status."""
+    again = set(product(sizes, stores))
+    rows = [row for row in _before() if (row["chunks"], row["store"]) not in again]
     for chunks in sizes:
-        for name in STORES:
+        for name in stores:
             with tempfile.TemporaryDirectory(prefix="sluice-scale-") as folder:
-                rows.append(_measured(name, Path(folder) / "store", chunks, questions))
-            report.table(f"{chunks:,} chunks", [sizing.shown(rows[-1])], NOTE)
+                row = _measured(name, Path(folder) / "store", chunks, questions)
+            rows.append(row | {"load": round(os.getloadavg()[0], 1)})
+            rows.sort(key=lambda row: (row["chunks"], STORES.index(row["store"])))
+            report.write("scale", {"rows": rows}, PACKAGES)  # a million may be too many
     report.table("Measured", [sizing.shown(row) for row in rows], NOTE)
-    report.write("scale", {"rows": rows}, PACKAGES)
     return report.verdict(
         {"recall@10 is 0.95 or more in every band": all(row["recall@10"] >= 0.95 for row in rows)}
     )
+
+
+def _before() -> list[Row]:
+    path = report.RESULTS / "scale.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def _measured(name: str, home: Path, chunks: int, questions: int) -> Row:
@@ -102,6 +111,7 @@ if __name__ == "__main__":
     else:
         arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
         arguments.add_argument("--chunks", type=int, nargs="+", default=[10**4, 10**5, 10**6])
+        arguments.add_argument("--stores", nargs="+", default=STORES, choices=STORES)
         arguments.add_argument("--questions", type=int, default=15)
         given = arguments.parse_args()
-        sys.exit(main(given.chunks, given.questions))
+        sys.exit(main(given.chunks, given.stores, given.questions))

@@ -32,7 +32,8 @@ WEAVIATES: dict[str, tuple[str, dict[str, str]]] = {  # quantization, environmen
     "Weaviate, full vectors": ("none", _BATCHED),
     "Weaviate as it comes": ("rq", {}),
 }
-_A_WRITE = 1_000  # chunks, about what an ingest writes at once
+WEAVIATE, *VARIANTS = WEAVIATES
+_A_WRITE = 2_000  # chunks, about what an ingest of 500 pages writes at once
 _WAIT = "600"  # seconds of SLUICE_WEAVIATE_TIMEOUT, so that a slow search is measured
 Row = dict[str, Any]
 

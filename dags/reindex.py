@@ -5,10 +5,10 @@ while the present one serves, compares it with what it should be, and lets it se
 when you **Trigger** it. Owner: the platform team. `docs/migrate.md` tells the whole story.
 
 `forecast` says how many documents, chunks and tokens there are, how long it will take and what it
-will cost; it is skipped, with all the rest, where what serves is as wanted already. `build` fills
-the new collection; whatever is published meanwhile goes into both. `compare` counts every document,
-reads some word by word and measures recall. `switch` changes index and embedding model in one step.
-The one before is kept.
+will cost. Then the rest begins; to decide by the forecast, run `sluice index migrate`, which asks.
+Where what serves is as wanted already, everything is skipped. `build` fills the new collection; whatever is published meanwhile goes into both. `compare` counts every document, reads
+some word by word and measures recall. `switch` changes index and embedding model in one step. The
+one before is kept.
 
 ## When something is wrong
 

@@ -150,7 +150,7 @@ class Collections:
             recipe=recipe(embedder),
             state=state,
         )
-        open_index(self._settings, described, loop=self._loop).close()
+        open_index(self._settings, described).close()  # a client of its own, never used
         return described
 
     def close(self) -> None:

@@ -208,7 +208,8 @@ def test_a_weaviate_that_is_down_stops_a_run_and_loses_nothing(site: Site, own: 
     site.run()
     assert edition(site.found()) == {
         **dict.fromkeys(PAGES, "first"),
-        "page0.md": "second", "page7.md": "new",
+        "page0.md": "second",
+        "page7.md": "new",
     }
     assert site.index_matches_catalog()
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.sdk import DAG, Param, chain, get_current_context, task
@@ -76,7 +75,7 @@ def reindex_dag(*, runbook: str | None, owner: str = "data") -> DAG:
                 log.info("%-14s %s", name, value)
             return found
 
-        @task(multiple_outputs=False, execution_timeout=timedelta(days=7))
+        @task(multiple_outputs=False)
         def build() -> dict[str, int]:
             """Give the new collection everything that is live."""
             with _migration() as migration:
