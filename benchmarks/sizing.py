@@ -21,6 +21,7 @@ import report
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
+TABLES = ("measured", "growth", "plan", "ingest")
 Row = Mapping[str, Any]
 
 # List prices: Amazon EC2, us-east-1, Linux on demand, June 2026: m7g.large; its family doubles size
@@ -240,10 +241,11 @@ def rendered(page: str, made: Mapping[str, str]) -> str:
 
 
 def results() -> dict[str, str]:
-    """The tables, from the results that are there."""
-    scale, moved = (
-        json.loads((report.RESULTS / f"{name}.json").read_text()) for name in ("scale", "migration")
-    )
+    """The tables, from the results; none before both benchmarks have been run."""
+    paths = [report.RESULTS / f"{name}.json" for name in ("scale", "migration")]
+    if not all(path.exists() for path in paths):
+        return {}
+    scale, moved = (json.loads(path.read_text()) for path in paths)
     return tables(scale, moved)
 
 
