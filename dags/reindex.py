@@ -6,9 +6,10 @@ when you **Trigger** it. Owner: the platform team. `docs/migrate.md` tells the w
 
 `forecast` says how many documents, chunks and tokens there are, how long it will take and what it
 will cost. Then the rest begins; to decide by the forecast, run `sluice index migrate`, which asks.
-Where what serves is as wanted already, everything is skipped. `build` fills the new collection; whatever is published meanwhile goes into both. `compare` counts every document, reads
-some word by word and measures recall. `switch` changes index and embedding model in one step. The
-one before is kept.
+Where what serves is as wanted already, everything is skipped. `build` fills the new collection;
+whatever is published meanwhile goes into both. `compare` counts every document, reads some word by
+word and measures recall. `switch` changes index and embedding model in one step. The one before is
+kept.
 
 ## When something is wrong
 
