@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import weaviate_server
 from moving import ask, holds_what_is_live, migrate, migration, publish, write
@@ -35,7 +36,15 @@ def told(
     opened.close()
 
 
-def test_there_and_on_and_back(told: Pipeline, tree: Path) -> None:
+def aliased(server: weaviate_server.Server) -> set[str]:
+    """The collections that an alias points to."""
+    found = httpx.get(f"{server.url}/v1/aliases", trust_env=False).json()
+    return {each["class"] for each in found["aliases"]}
+
+
+def test_there_and_on_and_back(
+    told: Pipeline, tree: Path, weaviate: weaviate_server.Server
+) -> None:
     """Embedded → Weaviate → Weaviate laid out otherwise → embedded; each holds what is live."""
     services = Services(told.settings)
     questions = [f"stationp{n} word" for n in range(5)]
@@ -43,6 +52,8 @@ def test_there_and_on_and_back(told: Pipeline, tree: Path) -> None:
     compared = migrate(told, to="weaviate", embedder=SAME)
     assert compared is not None and compared.overlap is not None and compared.overlap > 0.95
     assert services.serving.collection.backend == "weaviate"
+    first = services.serving.collection.name
+    assert first in aliased(weaviate)
     assert [{hit.document_id for hit in ask(services, each)} for each in questions] == before
     write(tree, "p1", 2)
     (tree / "p2.md").unlink()
@@ -53,6 +64,7 @@ def test_there_and_on_and_back(told: Pipeline, tree: Path) -> None:
     )
     compared = migrate(flat, to="weaviate", embedder=SAME, anew=True)
     assert compared is not None and all(each.recall > 0.99 for each in compared.recalls)
+    assert first not in aliased(weaviate) and services.serving.collection.name in aliased(weaviate)
     assert [each.collection.backend for each in told.collections.standing()] == [
         "weaviate",
         "weaviate",
