@@ -120,11 +120,15 @@ class Cluster:
         return cls(copies, nodes, f"m7g.{FAMILY[step]}", dollars)
 
 
-def tables(scale: Row, moved: Row) -> dict[str, str]:
-    """The page's tables in Markdown, by name."""
-    return {
+def tables(scale: Row, moved: Row | None) -> dict[str, str]:
+    """The page's tables in Markdown, by name; without ``moved`` what is measured alone."""
+    measured = {
         "measured": _markdown([shown(row) for row in scale["rows"]]),
         "growth": _markdown([_growth(scale, each) for each in _stores(scale)]),
+    }
+    if moved is None:
+        return measured
+    return measured | {
         "plan": _markdown([_plan(scale, moved, chunks) for chunks in SIZES]),
         "ingest": _markdown([_ingest(scale, moved, chunks) for chunks in SIZES]),
     }
@@ -241,12 +245,10 @@ def rendered(page: str, made: Mapping[str, str]) -> str:
 
 
 def results() -> dict[str, str]:
-    """The tables, from the results; none before both benchmarks have been run."""
+    """The tables that there are results for."""
     paths = [report.RESULTS / f"{name}.json" for name in ("scale", "migration")]
-    if not all(path.exists() for path in paths):
-        return {}
-    scale, moved = (json.loads(path.read_text()) for path in paths)
-    return tables(scale, moved)
+    scale, moved = (json.loads(path.read_text()) if path.exists() else None for path in paths)
+    return tables(scale, moved) if scale else {}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from moving import migrate, migration, publish, write
+from sluice.catalog import samples
 from sluice.collections import Opened
 from sluice.errors import ComparisonFailed
 from sluice.index.lance import LanceIndex
@@ -105,9 +106,7 @@ def test_lost_recall_is_measured(pages: Pipeline, tree: Path) -> None:
     collection = serving.collection
     asked = serving.embedder.embed([f"stationp{n} word" for n in range(5)])
     with pages.catalog.begin() as connection:
-        from sluice.catalog import placements
-
-        by_acl = placements.by_acl(connection, collection.collection_id)
+        by_acl = samples.by_acl(connection, collection.collection_id)
     assert len(by_acl) == 9
     found = bands(by_acl, cap=5000, chance=random.Random(1))
     assert {each.recall for each in measure(pages.catalog, serving, found, asked)} == {1.0}

@@ -92,7 +92,7 @@ def test_a_publish_that_began_before_and_ends_after_loses_nothing(
 
     write(tree, "p1", 2)
     (tree / "p2.md").unlink()
-    with pytest.raises(AlreadyRunning, match="another collection began to serve"):
+    with pytest.raises(AlreadyRunning, match="not in the collection that serves"):
         publish(pages, tree, "r2", progress=Progress(meanwhile))
     services = Services(pages.settings)
     assert {"pages:p2.md"} <= {each.document_id for each in ask(services, "stationp2")}

@@ -25,7 +25,7 @@ from sluice.api.services import Services
 from sluice.catalog import Catalog, placements
 from sluice.catalog import collections as rows
 from sluice.collections import Collections
-from sluice.errors import BadInput, NotFound
+from sluice.errors import BadInput, IndexUnavailable, NotFound
 from sluice.ingest import Pipeline, Progress
 from sluice.ingest.keeping import check
 from sluice.ingest.switching import alone, drop, rollback
@@ -147,6 +147,22 @@ def test_a_run_that_was_to_write_to_a_dropped_one_goes_on(pages: Pipeline, tree:
     assert holds_what_is_live(pages, pages.collections.serving())
     left = list(pages.settings.index_path.rglob(f"{first.collection.name}.lance"))
     assert not left
+
+
+def test_one_whose_store_is_out_of_reach_is_given_up_all_the_same(
+    pages: Pipeline, settings: Settings
+) -> None:
+    """Nobody writes to it any more; what is left of it goes when the store is back."""
+    where = {"weaviate_url": "http://127.0.0.1:9", "weaviate_timeout": 0.2}
+    told = Pipeline(settings.model_copy(update=where))
+    with pytest.raises(IndexUnavailable):
+        migration(told, to="weaviate").build()
+    building = told.collections.standing()[1].collection
+    for each in (pages, told):  # one is not told where it is, the other does not reach it
+        with pytest.raises(IndexUnavailable, match="nothing uses it any more"):
+            drop(each.catalog, each.collections, building.collection_id)
+        assert len(told.collections.standing()) == 1
+    told.close()
 
 
 def test_what_was_marked_dropped_by_a_killed_command_can_be_dropped(pages: Pipeline) -> None:

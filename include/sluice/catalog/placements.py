@@ -12,6 +12,13 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+# Live generations without a placement in collection `:id`: what to select them with.
+MISSING = """
+    FROM sluice.generation g WHERE state = 'live'
+      AND NOT EXISTS (SELECT 1 FROM sluice.placement p
+                      WHERE p.collection_id = :id AND p.generation = g.generation)
+"""
+
 
 def place(connection: sa.Connection, collection_id: int, chunks: Mapping[int, int]) -> set[int]:
     """Note that the collection holds these generations, as so many chunks; return which.
@@ -56,7 +63,7 @@ def missing(
     """Up to ``limit`` live generations beyond ``after``, in order, that the collection lacks."""
     rows = connection.execute(
         sa.text(
-            f"SELECT generation {_MISSING} AND generation > :after"
+            f"SELECT generation {MISSING} AND generation > :after"
             " AND (CAST(:source AS text) IS NULL OR source = :source)"
             " ORDER BY generation LIMIT :limit"
         ),
@@ -67,7 +74,7 @@ def missing(
 
 def lacking(connection: sa.Connection, collection_id: int) -> int:
     """How many live generations the collection lacks."""
-    found = connection.execute(sa.text(f"SELECT count(*) {_MISSING}"), {"id": collection_id})
+    found = connection.execute(sa.text(f"SELECT count(*) {MISSING}"), {"id": collection_id})
     return int(found.scalar_one())
 
 
@@ -201,45 +208,6 @@ def orphans(connection: sa.Connection, generations: Several[int]) -> set[int]:
     return set(generations) - {int(row.generation) for row in rows}
 
 
-def characters_lacking(connection: sa.Connection, collection_id: int) -> int:
-    """How long the texts of the live generations are that the collection lacks. Reads them all."""
-    found = connection.execute(
-        sa.text(f"SELECT coalesce(sum(length(title) + length(text)), 0) {_MISSING}"),
-        {"id": collection_id},
-    )
-    return int(found.scalar_one())
-
-
-def some_missing(connection: sa.Connection, collection_id: int, limit: int) -> list[int]:
-    """Up to ``limit`` live generations that the collection lacks, by chance."""
-    rows = connection.execute(
-        sa.text(f"SELECT generation {_MISSING} ORDER BY random() LIMIT :limit"),
-        {"id": collection_id, "limit": limit},
-    )
-    return [int(row.generation) for row in rows]
-
-
-_MISSING = """
-    FROM sluice.generation g WHERE state = 'live'
-      AND NOT EXISTS (SELECT 1 FROM sluice.placement p
-                      WHERE p.collection_id = :id AND p.generation = g.generation)
-"""
-
-
-def some_held(connection: sa.Connection, collection_id: int, limit: int) -> list[int]:
-    """Up to ``limit`` live generations that the collection holds, by chance."""
-    rows = connection.execute(
-        sa.text(
-            """
-            SELECT p.generation FROM sluice.placement p JOIN sluice.generation g USING (generation)
-            WHERE p.collection_id = :id AND g.state = 'live' ORDER BY random() LIMIT :limit
-            """
-        ),
-        {"id": collection_id, "limit": limit},
-    )
-    return [int(row.generation) for row in rows]
-
-
 def page(
     connection: sa.Connection, collection_id: int, *, after: int, limit: int
 ) -> dict[int, int]:
@@ -256,31 +224,6 @@ def page(
         {"id": collection_id, "after": after, "limit": limit},
     )
     return {int(row.generation): int(row.chunk_count) for row in rows}
-
-
-def by_acl(connection: sa.Connection, collection_id: int) -> dict[int, int]:
-    """How many live chunks the collection holds under each ``acl_id``."""
-    rows = connection.execute(
-        sa.text(f"SELECT a.acl_id, sum(p.chunk_count) AS chunks {_GUARDED} GROUP BY a.acl_id"),
-        {"id": collection_id},
-    )
-    return {int(row.acl_id): int(row.chunks) for row in rows}
-
-
-def under(connection: sa.Connection, collection_id: int, acl_ids: Several[int]) -> list[int]:
-    """The live generations that the collection holds under these ``acl_ids``."""
-    rows = connection.execute(
-        sa.text(f"SELECT p.generation {_GUARDED} AND a.acl_id = ANY(:acl_ids)"),
-        {"id": collection_id, "acl_ids": list(acl_ids)},
-    )
-    return [int(row.generation) for row in rows]
-
-
-_GUARDED = """
-    FROM sluice.placement p JOIN sluice.generation g USING (generation)
-    JOIN sluice.acl a ON a.source = g.source AND a.key = g.acl_key
-    WHERE p.collection_id = :id AND g.state = 'live' AND p.chunk_count > 0
-"""
 
 
 def settled(connection: sa.Connection, collection_id: int) -> int:

@@ -10,10 +10,11 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
-from sluice.catalog import Catalog, embeddings, placements
+from sluice.catalog import Catalog, embeddings, placements, samples
 from sluice.collections import Collections, Opened
 from sluice.errors import ComparisonFailed, ConfigurationError, IndexUnavailable
 from sluice.index.analysis import analyse
@@ -71,8 +72,8 @@ def compare(
     generations = _counts(catalog, new)
     chunks = _size(catalog, new)
     with catalog.begin() as connection:
-        drawn = placements.some_held(connection, chosen, _SAMPLE)
-        by_acl = placements.by_acl(connection, chosen)
+        drawn = samples.some_held(connection, chosen, _SAMPLE)
+        by_acl = samples.by_acl(connection, chosen)
     sampled = _content(catalog, new, drawn)
     _words(catalog, new, chance.sample(sampled, min(len(sampled), _QUESTIONS)))
     questions = _questions(sampled, chance)
@@ -91,7 +92,7 @@ def compare(
         chunks=chunks,
         sampled=len(drawn),
         recalls=tuple(recalls),
-        overlap=_overlap(collections, new, found, questions, settings.dense_weight),
+        overlap=_overlap(collections, new, found[-1:], questions, settings.dense_weight),
     )
 
 
@@ -192,18 +193,18 @@ def _questions(sampled: Sequence[IndexedChunk], chance: random.Random) -> list[s
     chunks = chance.sample(sampled, min(len(sampled), 2 * _QUESTIONS))
     titles = [each.path[-1] for each in chunks if each.path]
     texts = [each.text[:_LONGEST] for each in chunks]
-    mixed = [text for pair in zip(titles, texts, strict=False) for text in pair]
+    mixed = [text for pair in zip_longest(titles, texts, fillvalue="") for text in pair]
     return [text for text in dict.fromkeys(mixed) if analyse(text)][:_QUESTIONS]
 
 
 def _overlap(
     collections: Collections,
     new: Opened,
-    found: Sequence[Band],
+    wide: Sequence[Band],
     questions: Sequence[str],
     dense_weight: float,
 ) -> float | None:
-    """How many of the first ten are the same as where is served, were that of the same recipe.
+    """How many of the first ten are the same as where is served, if that is of the same recipe.
 
     Raises:
         IndexUnavailable: the new one cannot be read.
@@ -213,12 +214,12 @@ def _overlap(
         if old.collection.recipe != new.collection.recipe:
             return None
         before = [
-            _first(old, each.scope, text, dense_weight) for each in found for text in questions
+            _first(old, each.scope, text, dense_weight) for each in wide for text in questions
         ]
     except (IndexUnavailable, ConfigurationError) as error:  # a reason to move away from it
         _log.warning("not compared with what serves: %s", error)
         return None
-    after = [_first(new, each.scope, text, dense_weight) for each in found for text in questions]
+    after = [_first(new, each.scope, text, dense_weight) for each in wide for text in questions]
     shares = [
         len(one & other) / max(len(one), len(other))
         for one, other in zip(before, after, strict=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sluice.catalog import Catalog, placements
+from sluice.catalog import Catalog, placements, samples
 from sluice.embedding import open_embedder
 from sluice.ingest.filling import versions
 from sluice.ingest.progress import Progress
@@ -78,8 +78,8 @@ def forecast(catalog: Catalog, wanted: Settings, target: Collection | None) -> F
     chosen = target.collection_id if target is not None else 0
     with catalog.begin() as connection:
         documents = placements.lacking(connection, chosen)
-        characters = placements.characters_lacking(connection, chosen)
-        drawn = placements.some_missing(connection, chosen, _SAMPLE)
+        characters = samples.characters_lacking(connection, chosen)
+        drawn = samples.some_missing(connection, chosen, _SAMPLE)
     seen = _sample(catalog, embedder, drawn)
 
     def grown(measure: Callable[[_Seen], float]) -> Estimate:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.catalog import Catalog, placements
+from sluice.catalog import Catalog, placements, samples
 from sluice.collections import Opened
 from sluice.ingest.writing import batches
 from sluice.model import Candidate
@@ -21,7 +21,7 @@ from sluice.ports import Vectors
 
 K = 10
 _WIDTHS = {"narrow": 0.003, "about 1 %": 0.01, "about 15 %": 0.15, "wide": 1.0}
-_WIDEST = 100_000  # chunks compared one by one at most, unless the smallest object holds more
+_WIDEST = 50_000  # chunks compared one by one at most, unless the smallest object holds more
 _FETCHED = 500  # generations at a time
 _EQUAL = 1e-5  # cosines that differ by less are ties
 
@@ -149,7 +149,7 @@ class _Rows:
 
 def _rows(catalog: Catalog, opened: Opened, scope: frozenset[int], asked: Vectors) -> _Rows:
     with catalog.begin() as connection:
-        wanted = placements.under(connection, opened.collection.collection_id, scope)
+        wanted = samples.under(connection, opened.collection.collection_id, scope)
     keys: list[Key] = []
     acl_ids: list[int] = []
     cosines = [np.empty((0, len(asked)), np.float32)]

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 
 from sluice.catalog import Catalog, collections
 from sluice.collections import Collections, Opened
-from sluice.errors import AlreadyRunning, BadInput, IndexUnavailable, NotFound
+from sluice.errors import (
+    AlreadyRunning,
+    BadInput,
+    ConfigurationError,
+    IndexUnavailable,
+    NotFound,
+)
 from sluice.ingest.filling import Filled, Told, fill, untold
 from sluice.ingest.pipeline import DOCUMENTS_A_BATCH
 from sluice.ingest.progress import Progress
@@ -114,7 +120,6 @@ def drop(catalog: Catalog, opened: Collections, collection_id: int) -> Collectio
         raise NotFound(
             "no such collection", subject=str(collection_id), cure="See `sluice index list`"
         )
-    index = opened.open(found).index
     with catalog.begin() as connection:
         dropped = collections.drop(connection, collection_id)
     if not dropped:
@@ -124,8 +129,8 @@ def drop(catalog: Catalog, opened: Collections, collection_id: int) -> Collectio
             cure="Let another one serve first: `sluice index migrate` or `rollback`",
         )
     try:
-        index.drop()
-    except IndexUnavailable as error:
+        opened.open(found).index.drop()
+    except (IndexUnavailable, ConfigurationError) as error:
         raise IndexUnavailable(
             f"nothing uses it any more, but its store could not be removed ({error.happened})",
             subject=f"collection {collection_id}",
