@@ -15,8 +15,10 @@ from sluice.catalog import Catalog, documents, permissions, placements
 from sluice.collections import Opened
 from sluice.ingest.keeping import adds_up, check
 from sluice.ingest.progress import Progress
-from sluice.ingest.writing import Version, Writer, Written
+from sluice.ingest.writing import Version, Writer, Written, batches
 from sluice.model import Document
+
+_LISTED = 50_000  # generations; to find out which are missing, all are looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,22 +67,20 @@ def fill(
         progress.reached("fill: checked")
     with catalog.begin() as connection:
         done = Filled(left=placements.lacking(connection, chosen))
-    after = 0
     while True:
         with catalog.begin() as connection:
-            missing = placements.missing(connection, chosen, after=after, limit=batch)
-            wanted = versions(connection, missing)
-        if not missing and not after:
+            missing = placements.missing(connection, chosen, limit=_LISTED)
+        if not missing:
             return done
-        after = missing[-1] if missing else 0  # then once more from the start, to be sure
-        if not wanted:
-            continue
-        held = to.index.count([each.generation for each in wanted])
-        to.index.delete([generation for generation, chunks in held.items() if chunks])
-        written = writer.write(wanted)
-        left = max(0, done.left - len(wanted))
-        done += Filled(documents=len(wanted), left=left, written=written)
-        told(done)
+        for some in batches(missing, batch):
+            with catalog.begin() as connection:
+                wanted = versions(connection, some)
+            held = to.index.count(some)
+            to.index.delete([generation for generation, chunks in held.items() if chunks])
+            written = writer.write(wanted)
+            left = max(0, done.left - len(some))
+            done += Filled(documents=len(wanted), left=left, written=written)
+            told(done)
 
 
 def versions(connection: sa.Connection, generations: Sequence[int]) -> list[Version]:
