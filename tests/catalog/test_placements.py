@@ -13,6 +13,10 @@ def test_what_is_missing_is_found_in_time_in_a_collection_that_has_just_been_fil
     catalog: Catalog, database: str
 ) -> None:
     """Its statistics are of before: a plan that trusts them compares each with each."""
+    owner = connect(database)
+    with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("ANALYZE sluice.generation, sluice.placement"))
+    owner.dispose()
     described = Collection(
         collection_id=0,
         backend="lance",
@@ -39,10 +43,6 @@ def test_what_is_missing_is_found_in_time_in_a_collection_that_has_just_been_fil
             ),
             {"many": MANY},
         )
-    owner = connect(database)
-    with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("ANALYZE sluice.generation, sluice.placement"))
-    owner.dispose()
     with catalog.begin() as connection:
         live = placements.missing(connection, number, limit=MANY)
         assert len(live) == placements.lacking(connection, number) == MANY
