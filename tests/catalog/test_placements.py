@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sluice.catalog import Catalog, collections, connect, placements, samples
+from sluice.catalog import Catalog, collections, connect, permissions, placements, samples
 from sluice.model import Collection
 
 MANY = 20_000
@@ -43,6 +43,7 @@ def test_what_is_missing_is_found_in_time_in_a_collection_that_has_just_been_fil
             ),
             {"many": MANY},
         )
+        acl_id = permissions.ensure_acls(connection, "s", ["k"])["k"]
     with catalog.begin() as connection:
         live = placements.missing(connection, number, limit=MANY)
         assert len(live) == placements.lacking(connection, number) == MANY
@@ -60,4 +61,7 @@ def test_what_is_missing_is_found_in_time_in_a_collection_that_has_just_been_fil
         assert len(placements.page(connection, number, after=0, limit=MANY)) == MANY - 3
         assert len(samples.some_held(connection, number, 50)) == 50
         assert len(placements.still_held(connection, number, live)) == MANY - 3
+        assert samples.by_acl(connection, number) == {acl_id: MANY - 3}
+        assert len(samples.under(connection, number, [acl_id])) == MANY - 3
+        assert placements.newest(connection, number, 2) == live[-4:-6:-1]
         assert len(placements.expected(connection, number, "s")) == MANY - 3

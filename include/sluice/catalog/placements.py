@@ -8,18 +8,32 @@ new collection has to be given, what a kept one has to catch up with, and what a
 from __future__ import annotations
 
 from collections.abc import Collection as Several
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-# The live generations of which collection `:id` has no placement. A set operation: the anti-join
-# that it could be takes quadratic time while the planner takes a filling collection for empty.
+# The live generations of which collection `:id` has no placement.
 MISSING = """
     (SELECT generation FROM sluice.generation
      WHERE state = 'live' AND (CAST(:source AS text) IS NULL OR source = :source)
      EXCEPT
      SELECT generation FROM sluice.placement WHERE collection_id = :id) AS missing
 """
+
+
+def whole(
+    connection: sa.Connection, statement: str, values: Mapping[str, Any]
+) -> Sequence[sa.Row[Any]]:
+    """Run a query that joins all of a collection with all that is live.
+
+    The planner takes a collection that is being filled for an empty one until it is analysed, and
+    would then compare each row with each: so for this query it may not.
+    """
+    connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
+    rows = connection.execute(sa.text(statement), values).all()
+    connection.execute(sa.text("SET LOCAL enable_nestloop TO DEFAULT"))
+    return rows
 
 
 def place(connection: sa.Connection, collection_id: int, chunks: Mapping[int, int]) -> set[int]:
@@ -103,15 +117,14 @@ def expected(
     connection: sa.Connection, collection_id: int, source: str | None = None
 ) -> dict[int, int]:
     """Live generations that the collection should hold, with their chunks."""
-    rows = connection.execute(
-        sa.text(
-            """
-            SELECT p.generation, p.chunk_count FROM sluice.placement p
-            JOIN sluice.generation g USING (generation)
-            WHERE p.collection_id = :id AND g.state = 'live'
-              AND (CAST(:source AS text) IS NULL OR g.source = :source)
-            """
-        ),
+    rows = whole(
+        connection,
+        """
+        SELECT p.generation, p.chunk_count FROM sluice.placement p
+        JOIN sluice.generation g USING (generation)
+        WHERE p.collection_id = :id AND g.state = 'live'
+          AND (CAST(:source AS text) IS NULL OR g.source = :source)
+        """,
         {"id": collection_id, "source": source},
     )
     return {int(row.generation): int(row.chunk_count) for row in rows}
@@ -148,18 +161,17 @@ def probe(
     connection: sa.Connection, collection_id: int, each: int, source: str | None = None
 ) -> dict[int, int]:
     """The ``each`` newest of what :func:`expected` finds, and as many by chance."""
-    rows = connection.execute(
-        sa.text(
-            """
-            WITH held AS (
-                SELECT p.generation, p.chunk_count FROM sluice.placement p
-                JOIN sluice.generation g USING (generation)
-                WHERE p.collection_id = :id AND g.state = 'live'
-                  AND (CAST(:source AS text) IS NULL OR g.source = :source))
-            (SELECT * FROM held ORDER BY generation DESC LIMIT :each)
-            UNION (SELECT * FROM held ORDER BY random() LIMIT :each)
-            """
-        ),
+    rows = whole(
+        connection,
+        """
+        WITH held AS (
+            SELECT p.generation, p.chunk_count FROM sluice.placement p
+            JOIN sluice.generation g USING (generation)
+            WHERE p.collection_id = :id AND g.state = 'live'
+              AND (CAST(:source AS text) IS NULL OR g.source = :source))
+        (SELECT * FROM held ORDER BY generation DESC LIMIT :each)
+        UNION (SELECT * FROM held ORDER BY random() LIMIT :each)
+        """,
         {"id": collection_id, "each": each, "source": source},
     )
     return {int(row.generation): int(row.chunk_count) for row in rows}
@@ -169,13 +181,14 @@ def still_held(
     connection: sa.Connection, collection_id: int, generations: Several[int]
 ) -> set[int]:
     """Which of ``generations`` are live, and the collection should hold."""
-    rows = connection.execute(
-        sa.text(
-            """
-            SELECT p.generation FROM sluice.placement p JOIN sluice.generation g USING (generation)
-            WHERE p.collection_id = :id AND g.state = 'live' AND p.generation = ANY(:generations)
-            """
-        ),
+    if not generations:
+        return set()
+    rows = whole(
+        connection,
+        """
+        SELECT p.generation FROM sluice.placement p JOIN sluice.generation g USING (generation)
+        WHERE p.collection_id = :id AND g.state = 'live' AND p.generation = ANY(:generations)
+        """,
         {"id": collection_id, "generations": list(generations)},
     )
     return {int(row.generation) for row in rows}
@@ -208,15 +221,14 @@ def page(
     connection: sa.Connection, collection_id: int, *, after: int, limit: int
 ) -> dict[int, int]:
     """The next ``limit`` of what :func:`expected` finds, beyond generation ``after``, in order."""
-    rows = connection.execute(
-        sa.text(
-            """
-            SELECT p.generation, p.chunk_count FROM sluice.placement p
-            JOIN sluice.generation g USING (generation)
-            WHERE p.collection_id = :id AND p.generation > :after AND g.state = 'live'
-            ORDER BY p.generation LIMIT :limit
-            """
-        ),
+    rows = whole(
+        connection,
+        """
+        SELECT p.generation, p.chunk_count FROM sluice.placement p
+        JOIN sluice.generation g USING (generation)
+        WHERE p.collection_id = :id AND p.generation > :after AND g.state = 'live'
+        ORDER BY p.generation LIMIT :limit
+        """,
         {"id": collection_id, "after": after, "limit": limit},
     )
     return {int(row.generation): int(row.chunk_count) for row in rows}
@@ -224,18 +236,13 @@ def page(
 
 def settled(connection: sa.Connection, collection_id: int) -> int:
     """How many chunks of what is live the collection should hold."""
-    return int(
-        connection.execute(
-            sa.text(
-                """
-                SELECT coalesce(sum(p.chunk_count), 0) FROM sluice.placement p
-                JOIN sluice.generation g USING (generation)
-                WHERE p.collection_id = :id AND g.state = 'live'
-                """
-            ),
-            {"id": collection_id},
-        ).scalar_one()
-    )
+    statement = """
+        SELECT coalesce(sum(p.chunk_count), 0) AS chunks FROM sluice.placement p
+        JOIN sluice.generation g USING (generation)
+        WHERE p.collection_id = :id AND g.state = 'live'
+    """
+    (row,) = whole(connection, statement, {"id": collection_id})
+    return int(row.chunks)
 
 
 def moving(connection: sa.Connection) -> list[int]:

@@ -6,19 +6,17 @@ from collections.abc import Collection as Several
 
 import sqlalchemy as sa
 
-from sluice.catalog.placements import MISSING
+from sluice.catalog.placements import MISSING, whole
 
 
 def characters_lacking(connection: sa.Connection, collection_id: int) -> int:
     """How long the texts of the live generations are that the collection lacks. Reads them all."""
-    found = connection.execute(
-        sa.text(
-            "SELECT coalesce(sum(length(title) + length(text)), 0)"  # noqa: S608  # a constant
-            f" FROM {MISSING} JOIN sluice.generation USING (generation)"
-        ),
-        {"id": collection_id, "source": None},
+    statement = (
+        "SELECT coalesce(sum(length(title) + length(text)), 0) AS characters"  # noqa: S608  # a constant
+        f" FROM {MISSING} JOIN sluice.generation USING (generation)"
     )
-    return int(found.scalar_one())
+    (row,) = whole(connection, statement, {"id": collection_id, "source": None})
+    return int(row.characters)
 
 
 def some_missing(connection: sa.Connection, collection_id: int, limit: int) -> list[int]:
@@ -32,13 +30,12 @@ def some_missing(connection: sa.Connection, collection_id: int, limit: int) -> l
 
 def some_held(connection: sa.Connection, collection_id: int, limit: int) -> list[int]:
     """Up to ``limit`` live generations that the collection holds, by chance."""
-    rows = connection.execute(
-        sa.text(
-            """
-            SELECT p.generation FROM sluice.placement p JOIN sluice.generation g USING (generation)
-            WHERE p.collection_id = :id AND g.state = 'live' ORDER BY random() LIMIT :limit
-            """
-        ),
+    rows = whole(
+        connection,
+        """
+        SELECT p.generation FROM sluice.placement p JOIN sluice.generation g USING (generation)
+        WHERE p.collection_id = :id AND g.state = 'live' ORDER BY random() LIMIT :limit
+        """,
         {"id": collection_id, "limit": limit},
     )
     return [int(row.generation) for row in rows]
@@ -46,8 +43,9 @@ def some_held(connection: sa.Connection, collection_id: int, limit: int) -> list
 
 def by_acl(connection: sa.Connection, collection_id: int) -> dict[int, int]:
     """How many live chunks the collection holds under each ``acl_id``."""
-    rows = connection.execute(
-        sa.text(f"SELECT a.acl_id, sum(p.chunk_count) AS chunks {_GUARDED} GROUP BY a.acl_id"),
+    rows = whole(
+        connection,
+        f"SELECT a.acl_id, sum(p.chunk_count) AS chunks {_GUARDED} GROUP BY a.acl_id",
         {"id": collection_id},
     )
     return {int(row.acl_id): int(row.chunks) for row in rows}
@@ -55,8 +53,9 @@ def by_acl(connection: sa.Connection, collection_id: int) -> dict[int, int]:
 
 def under(connection: sa.Connection, collection_id: int, acl_ids: Several[int]) -> list[int]:
     """The live generations that the collection holds under these ``acl_ids``."""
-    rows = connection.execute(
-        sa.text(f"SELECT p.generation {_GUARDED} AND a.acl_id = ANY(:acl_ids)"),
+    rows = whole(
+        connection,
+        f"SELECT p.generation {_GUARDED} AND a.acl_id = ANY(:acl_ids)",
         {"id": collection_id, "acl_ids": list(acl_ids)},
     )
     return [int(row.generation) for row in rows]
