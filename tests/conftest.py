@@ -73,7 +73,7 @@ def as_role(url: str, role: str) -> str:
 
 @pytest.fixture(scope="session")
 def weaviate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weaviate_server.Server]:
-    """A Weaviate that lives as long as the test session; skips where there is no binary."""
+    """A Weaviate that lives as long as the session; each test has collections of its own in it."""
     with weaviate_server.start(tmp_path_factory.mktemp("weaviate")) as server:
         yield server
 

@@ -30,22 +30,13 @@ from sluice.errors import (
 from sluice.index.analysis import analyse
 from sluice.index.lance import LanceIndex
 from sluice.keys import Keys
-from sluice.model import PUBLIC, Caller, Candidate, Collection, Principal
+from sluice.model import PUBLIC, Caller, Candidate, Principal
 from sluice.ports import Index, Vectors
 from sluice.retrieve import Retriever, trace_id_of
-from world import ADA, ANYONE, BEN, World, allow, deny
+from world import ADA, ANYONE, BEN, World, a_collection, allow, deny
 
 EMBEDDER = open_embedder("local-static")
-HERE = Collection(
-    collection_id=1,
-    backend="lance",
-    name="chunks",
-    embedder="local-static",
-    model=EMBEDDER.model,
-    dimensions=EMBEDDER.dimensions,
-    recipe="test",
-    state="serving",
-)
+HERE = a_collection(embedder="local-static", model=EMBEDDER.model, dimensions=EMBEDDER.dimensions)
 
 
 class Meddler:

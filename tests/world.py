@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sluice.catalog import Catalog, collections, documents, permissions, placements, runs
@@ -13,6 +14,7 @@ from sluice.model import (
     PUBLIC,
     Caller,
     Candidate,
+    Collection,
     Document,
     Effect,
     Grant,
@@ -150,3 +152,18 @@ class World:
                 ),
                 {"most": max_acl_age, "age": age, "source": source},
             )
+
+
+def a_collection(**what: Any) -> Collection:
+    """A collection as the catalog knows one; ``what`` matters is said, the rest is made up."""
+    made_up: dict[str, Any] = {
+        "collection_id": 0,
+        "backend": "lance",
+        "name": "chunks",
+        "embedder": "e",
+        "model": "m",
+        "dimensions": 2,
+        "recipe": "r",
+        "state": "serving",
+    }
+    return Collection(**(made_up | what))

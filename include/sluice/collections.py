@@ -20,6 +20,7 @@ from sluice.embedding import open_embedder
 from sluice.errors import ConfigurationError, IndexUnavailable
 from sluice.index import name_for, open_index
 from sluice.index.analysis import ANALYSIS
+from sluice.index.rows import ABSENT
 from sluice.model import Collection, CollectionState
 from sluice.ports import Embedder, Index
 from sluice.settings import Settings
@@ -65,9 +66,7 @@ class Collections:
         with self._catalog.begin() as connection:
             found = rows.serving(connection)
         if found is None:
-            raise IndexUnavailable(
-                "nothing is there yet", cure="Ingest a source first: that makes the index"
-            )
+            raise IndexUnavailable("nothing is there yet", cure=ABSENT)
         return self.open(found)
 
     def standing(self) -> list[Opened]:

@@ -25,6 +25,15 @@ VALUES (1, 's:a', 's', 'a', 'r', 'collected', 'x', 'T', '', 'u', '/', 'h', 'h', 
 """
 
 
+def upgrade(connection: sa.Connection, revision: str) -> None:
+    """Bring a catalog to a revision of its schema."""
+    config = Config()
+    folder = Path(sluice.catalog.__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
 @pytest.fixture
 def old(server: postgres.Server) -> str:
     """The URL of a catalog in its first shape, whose owner is no superuser."""
@@ -46,11 +55,7 @@ def old(server: postgres.Server) -> str:
         connection.execute(sa.text("DROP SCHEMA sluice CASCADE"))
         connection.execute(sa.text(f"CREATE SCHEMA sluice AUTHORIZATION {OWNER}"))
         connection.execute(sa.text(f"SET LOCAL ROLE {OWNER}"))
-        config = Config()
-        folder = Path(sluice.catalog.__file__).parent / "migrations"
-        config.set_main_option("script_location", str(folder))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        upgrade(connection, "0001")
     engine.dispose()
     return url
 
@@ -66,11 +71,7 @@ def test_what_was_indexed_before_there_were_collections_serves_on(
         catalog.close()
     engine = connect(old)
     with engine.begin() as connection:
-        config = Config()
-        folder = Path(sluice.catalog.__file__).parent / "migrations"
-        config.set_main_option("script_location", str(folder))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade(connection, "head")
     engine.dispose()
     for tenant, known in (("one", True), ("two", True), ("three", False)):
         catalog = Catalog(as_role(old, "sluice_app"), tenant)

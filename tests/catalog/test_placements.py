@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sluice.catalog import Catalog, collections, connect, permissions, placements, samples
-from sluice.model import Collection
+from world import a_collection
 
 MANY = 20_000
 
@@ -17,18 +17,8 @@ def test_what_is_missing_is_found_in_time_in_a_collection_that_has_just_been_fil
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("ANALYZE sluice.generation, sluice.placement"))
     owner.dispose()
-    described = Collection(
-        collection_id=0,
-        backend="lance",
-        name="c",
-        embedder="e",
-        model="m",
-        dimensions=2,
-        recipe="r",
-        state="serving",
-    )
     with catalog.begin() as connection:
-        made = collections.register(connection, described)
+        made = collections.register(connection, a_collection())
         assert made is not None
         number = made.collection_id
         connection.execute(

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import weaviate_server
 from contract.stores import OPEN, Store
-
-
-@pytest.fixture(scope="session")
-def weaviate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weaviate_server.Server]:
-    """A Weaviate that lives as long as the test session; each test has collections of its own."""
-    with weaviate_server.start(tmp_path_factory.mktemp("weaviate")) as server:
-        yield server
 
 
 @pytest.fixture(params=sorted(OPEN))

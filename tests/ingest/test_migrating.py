@@ -23,6 +23,7 @@ from sluice.ingest.migrating import Migration, chosen
 from sluice.ingest.switching import alone
 from sluice.model import Collection, CollectionState
 from sluice.settings import Settings
+from world import a_collection
 
 
 def test_a_migration_changes_index_and_embedder_together(pages: Pipeline) -> None:
@@ -251,16 +252,7 @@ def test_what_an_interrupted_build_left_behind_is_replaced(pages: Pipeline) -> N
 
 def collection(number: int, state: CollectionState, recipe: str) -> Collection:
     """A collection of a recipe."""
-    return Collection(
-        collection_id=number,
-        backend="lance",
-        name=f"c{number}",
-        embedder=recipe,
-        model=recipe,
-        dimensions=2,
-        recipe=recipe,
-        state=state,
-    )
+    return a_collection(collection_id=number, recipe=recipe, state=state)
 
 
 def test_which_collection_is_to_serve_next() -> None:

@@ -29,8 +29,8 @@ from sluice.errors import BadInput, IndexUnavailable, NotFound
 from sluice.ingest import Pipeline, Progress
 from sluice.ingest.keeping import check
 from sluice.ingest.switching import alone, drop, rollback
-from sluice.model import Collection
 from sluice.settings import Settings
+from world import a_collection
 
 QUESTIONS = 200
 
@@ -203,19 +203,9 @@ def test_a_publish_waits_for_the_switch_and_sees_its_outcome(
 ) -> None:
     """Whoever flips while another collection begins to serve is told of that one."""
     catalog = new_catalog()
-    first = Collection(
-        collection_id=0,
-        backend="lance",
-        name="a",
-        embedder="e",
-        model="m",
-        dimensions=2,
-        recipe="r",
-        state="serving",
-    )
     with catalog.begin() as connection:
-        old = rows.register(connection, first)
-        new = rows.register(connection, replace(first, name="b", state="building"))
+        old = rows.register(connection, a_collection())
+        new = rows.register(connection, a_collection(name="other", state="building"))
     assert old is not None and new is not None
     seen: list[int] = []
 

@@ -41,9 +41,7 @@ _STATUS: dict[type[SluiceError], HTTPStatus] = {
 STATUSES = (401, 403, 404, 409, 413, 415, 422, 503)  # what OpenAPI says may happen
 _HEADERS: dict[int, dict[str, str]] = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
-    HTTPStatus.SERVICE_UNAVAILABLE: {
-        "Retry-After": "5"
-    },  # seconds; what is down is up by then or not
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},  # seconds; nobody knows how long
 }
 _TOO_OLD = "the permissions that an answer would rest on are too old"
 _INSIDE: dict[type[SluiceError], str] = {

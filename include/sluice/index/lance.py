@@ -29,7 +29,7 @@ from lancedb.index import FTS, BTree, IvfSq
 from lancedb.query import MatchQuery
 from lancedb.table import Table
 
-from sluice.errors import BadInput, IndexUnavailable, SluiceError
+from sluice.errors import IndexUnavailable, SluiceError
 from sluice.index import rows
 from sluice.index.lock import exclusive
 from sluice.model import Candidate, IndexedChunk
@@ -103,9 +103,7 @@ class LanceIndex:
         """
         if not chunks:
             return
-        if any(chunk.tenant != self._tenant for chunk in chunks):
-            raise BadInput("a chunk belongs to another tenant", subject=self._tenant)
-        fresh = rows.table(chunks, self._schema)
+        fresh = rows.table(chunks, self._schema, self._tenant)
         with self._writing():
             table = self._table()
             if any(self._count(table, {chunk.generation for chunk in chunks}).values()):

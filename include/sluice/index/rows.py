@@ -51,12 +51,15 @@ def require(ours: pa.Schema, theirs: pa.Schema, path: Path) -> None:
         )
 
 
-def table(chunks: Sequence[IndexedChunk], columns: pa.Schema) -> pa.Table:
+def table(chunks: Sequence[IndexedChunk], columns: pa.Schema, tenant: str) -> pa.Table:
     """One row per chunk id; of two chunks with one id the last counts.
 
     Raises:
-        BadInput: a text is not Unicode, a number too large, or a vector of another length.
+        BadInput: a chunk is not of ``tenant``, a text is not Unicode, a number too large, or a
+            vector of another length.
     """
+    if any(chunk.tenant != tenant for chunk in chunks):
+        raise BadInput("a chunk belongs to another tenant", subject=tenant)
     unique = {chunk.id: chunk for chunk in chunks}.values()
     content = {name: [getattr(chunk, name) for chunk in unique] for name in columns.names}
     content["vector"] = [np.asarray(vector, np.float32) for vector in content["vector"]]

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sluice.errors import BadInput, IndexUnavailable
+from sluice.errors import IndexUnavailable
 from sluice.index import rows
 from sluice.index import weaviate_schema as schema
 from sluice.index.weaviate_door import WRITES, Endpoint, door
@@ -101,9 +101,7 @@ class WeaviateIndex:
         """
         if not chunks:
             return
-        if any(each.tenant != self._tenant for each in chunks):
-            raise BadInput("a chunk belongs to another tenant", subject=self._tenant)
-        fresh = objects(chunks, self._columns)
+        fresh = objects(chunks, self._columns, self._tenant)
         self._check()  # or Weaviate would make a collection of its own choice
         for first in range(0, len(fresh), _WRITTEN):
             self._requests.write(fresh[first : first + _WRITTEN])

@@ -17,13 +17,15 @@ from sluice.model import IndexedChunk
 EXACT = 2**53  # numbers travel and are kept as 64-bit floats: beyond it two of them look alike
 
 
-def objects(chunks: Sequence[IndexedChunk], columns: pa.Schema) -> list[DataObject[Any, Any]]:
+def objects(
+    chunks: Sequence[IndexedChunk], columns: pa.Schema, tenant: str
+) -> list[DataObject[Any, Any]]:
     """One object per chunk id; of two chunks with one id the last counts.
 
     Raises:
-        BadInput: a text is not Unicode, a number too large, or a vector of another length.
+        BadInput: a number is beyond :data:`EXACT`, or what :func:`rows.table` refuses.
     """
-    table = rows.table(chunks, columns)
+    table = rows.table(chunks, columns, tenant)
     for name in ("generation", "acl_id"):
         if any(abs(number) > EXACT for number in table[name].to_pylist()):
             raise BadInput(f"a {name} beyond 2^53", subject="a chunk to index")

@@ -11,6 +11,7 @@ from sluice.catalog import Catalog, documents, placements
 from sluice.collections import Opened
 from sluice.errors import IndexUnavailable
 from sluice.ingest.progress import Progress
+from sluice.ingest.writing import miscounted
 
 _log = logging.getLogger(__name__)
 _ALL = 2**31 - 1  # more generations than one source has
@@ -64,12 +65,11 @@ def lost(catalog: Catalog, opened: Opened, source: str) -> frozenset[int]:
         size = placements.size(connection, chosen)
         missing = placements.missing(connection, chosen, limit=_ALL, source=source)
         probe = placements.probe(connection, chosen, _PROBED, source)
-    if opened.index.size() == size and opened.index.count(probe) == probe:
+    if opened.index.size() == size and not miscounted(opened.index, probe):
         return frozenset(missing)
     with catalog.begin() as connection:
         expected = placements.expected(connection, chosen, source)
-    found = opened.index.count(expected)
-    return frozenset(missing) | {g for g, chunks in expected.items() if found[g] != chunks}
+    return frozenset(missing).union(miscounted(opened.index, expected))
 
 
 def adds_up(catalog: Catalog, opened: Opened) -> bool:
@@ -85,7 +85,7 @@ def adds_up(catalog: Catalog, opened: Opened) -> bool:
             moving = placements.moving(connection)
             probe = placements.probe(connection, chosen, _PROBED)
         size = opened.index.size()
-        whole = opened.index.count(probe) == probe
+        whole = not miscounted(opened.index, probe)
         if whole and size == settled + sum(opened.index.count(moving).values()):
             return True
         time.sleep(_PAUSE)
@@ -137,8 +137,7 @@ def check(catalog: Catalog, opened: Opened) -> Checked:
 
 def _not_whole(catalog: Catalog, opened: Opened, expected: Mapping[int, int]) -> set[int]:
     """Which of ``expected`` are not there as so many chunks, although they are still live."""
-    found = opened.index.count(expected)
-    wrong = {each for each, chunks in expected.items() if found[each] != chunks}
+    wrong = miscounted(opened.index, expected)
     with catalog.begin() as connection:  # what was replaced meanwhile was rightly removed
         return placements.still_held(connection, opened.collection.collection_id, wrong)
 

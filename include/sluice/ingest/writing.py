@@ -20,7 +20,7 @@ from sluice.errors import IndexUnavailable
 from sluice.index.analysis import analyse
 from sluice.ingest.progress import Progress
 from sluice.model import Chunk, Document, IndexedChunk
-from sluice.ports import Embedder, Vectors
+from sluice.ports import Embedder, Index, Vectors
 
 T = TypeVar("T")
 
@@ -103,13 +103,18 @@ class Writer:
 
         One that was replaced meanwhile, and perhaps collected, is nobody's concern any more.
         """
-        found = self._to.index.count(list(written))
-        wrong = {each: found[each] for each, chunks in written.items() if found[each] != chunks}
+        wrong = miscounted(self._to.index, written)
         if not wrong:
             return wrong
         with self._catalog.begin() as connection:
             wanted = placements.wanted(connection, wrong)
         return {each: wrong[each] for each in wanted}
+
+
+def miscounted(index: Index, expected: Mapping[int, int]) -> dict[int, int]:
+    """The generations of which ``index`` holds another number of chunks, with that number."""
+    found = index.count(expected)
+    return {each: found[each] for each, chunks in expected.items() if found[each] != chunks}
 
 
 def divide(document: Document, embedder: Embedder) -> list[Chunk]:
