@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sluice.catalog import Catalog, placements, samples
 from sluice.collections import Opened
+from sluice.index.fusion import DEPTH
 from sluice.ingest.writing import batches
 from sluice.model import Candidate
 from sluice.ports import Vectors
@@ -99,7 +100,8 @@ def measure(
     rows = _rows(catalog, opened, frozenset().union(*(each.scope for each in found)), asked)
     measured = []
     for band in found:
-        answers = [opened.index.search_vector(each, band.scope, K) for each in asked]
+        # As deep as every search asks: a graph looks at more the more it is asked for.
+        answers = [opened.index.search_vector(each, band.scope, DEPTH)[:K] for each in asked]
         measured.append((band, answers))
     rows = rows.still_live(catalog, opened)
     return [
