@@ -25,9 +25,11 @@ import report
 import servers
 from servers import Memory
 from sluice.index.fusion import DEPTH
+from sluice.index.weaviate_schema import flat_cutoff
+from sluice.settings import Settings
 from stores import BANDS, LANCE, OBJECTS, VARIANTS, WEAVIATE, Row, filled
 
-EXACT = 40_000  # permitted chunks; of more, Weaviate walks its graph
+EXACT = flat_cutoff(Settings(), made_up.DIMENSIONS)  # permitted chunks; of more, a graph is walked
 PACKAGES = ["lancedb", "weaviate-client", "numpy"]
 NOTE_LOADED = "until all is folded; server MB after loading, and at the end of all questions"
 NOTE = f"""ms: p50 / p95 of one client. hybrid: both lists {DEPTH} deep, fused. × scan: vector p50,

@@ -87,10 +87,11 @@ class Settings(BaseSettings):
     weaviate_quantization: Literal["none", "rq", "sq", "bq"] = Field(
         "rq", description="How vectors are compressed in memory; results are ranked by full ones."
     )
-    weaviate_flat_cutoff: int = Field(
-        40_000,
+    weaviate_flat_cutoff: int | None = Field(
+        None,
         ge=0,
-        description="Permitted sets of fewer chunks are searched exactly; larger ones by ACORN.",
+        description="Permitted sets of fewer chunks are searched exactly; larger ones by ACORN. "
+        "Unset: 200000 at 256 dimensions, fewer at more, never below 40000.",
     )
     weaviate_async_indexing: bool = Field(
         False,

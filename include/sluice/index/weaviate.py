@@ -3,7 +3,7 @@
 What is exact here and what is not:
 
 * Filters are applied before ranking, in both searches.
-* A permitted set of fewer than ``SLUICE_WEAVIATE_FLAT_CUTOFF`` chunks (in each shard) is compared
+* A permitted set of fewer than ``weaviate_schema.flat_cutoff`` chunks (in each shard) is compared
   with the question one by one. Compressed vectors find its nearest 256, which are ranked again by
   full ones. Above the cutoff ACORN walks the graph: very good, not exact.
 * BM25 finds every permitted match at once. Each shard weighs by statistics of its own, in which the
@@ -239,7 +239,7 @@ class WeaviateIndex:
         """
         deadline = time.monotonic() + WRITES * self._settings.weaviate_timeout
         asked = [1.0] + [0.0] * (self._dimensions - 1)
-        size = max(1, min(_FETCHED, self._settings.weaviate_flat_cutoff - 1))
+        size = max(1, min(_FETCHED, schema.flat_cutoff(self._settings, self._dimensions) - 1))
         for which, chunks in portions(written, size):
             while len(self._requests.nearest(asked, which, chunks)) < chunks:
                 if time.monotonic() > deadline:

@@ -62,7 +62,18 @@ _QUANTIZERS = {
     "sq": _COMPRESSED.sq(rescore_limit=RERANKED),
     "bq": _COMPRESSED.bq(),
 }
-_BREADTHS = {"bq": 1024}  # of the walk through the graph; bits alone are a rough guide
+
+# What is faster read through than walked around in: at 100,000 chunks of 256 bytes an exact search
+# took 27 ms of CPU, and the graph as much for 0.96 of the first ten.
+_READ_THROUGH = 51_200_000  # bytes, one for each dimension of a chunk
+_WEAVIATES_OWN = 40_000  # chunks, Weaviate's default cutoff
+_BREADTH = 2048  # of the walk through the graph (`ef`): real sentences lose 0.2 of recall at 256
+
+
+def flat_cutoff(settings: Settings, dimensions: int) -> int:
+    """Permitted chunks below which a search is exact."""
+    chosen = settings.weaviate_flat_cutoff
+    return max(_WEAVIATES_OWN, _READ_THROUGH // dimensions) if chosen is None else chosen
 
 
 def creation(settings: Settings, model: str, dimensions: int) -> dict[str, Any]:
@@ -89,10 +100,10 @@ def creation(settings: Settings, model: str, dimensions: int) -> dict[str, Any]:
             quantizer=_QUANTIZERS[settings.weaviate_quantization],
             vector_index_config=Configure.VectorIndex.hnsw(
                 distance_metric=VectorDistances.COSINE,
-                ef=_BREADTHS.get(settings.weaviate_quantization, RERANKED),
+                ef=_BREADTH,
                 ef_construction=256,  # 128, the default, costs ACORN up to 4 % of recall
                 filter_strategy=VectorFilterStrategy.ACORN,
-                flat_search_cutoff=settings.weaviate_flat_cutoff,
+                flat_search_cutoff=flat_cutoff(settings, dimensions),
             ),
         ),
         "replication_config": Configure.replication(

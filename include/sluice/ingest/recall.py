@@ -22,7 +22,8 @@ from sluice.ports import Vectors
 
 K = 10
 _WIDTHS = {"narrow": 0.003, "about 1 %": 0.01, "about 15 %": 0.15, "wide": 1.0}
-_WIDEST = 50_000  # chunks compared one by one at most, unless the smallest object holds more
+_WIDEST = 250_000  # chunks compared one by one at most, unless the smallest object holds more;
+# more than any store searches exactly by default
 _FETCHED = 500  # generations at a time
 _EQUAL = 1e-5  # cosines that differ by less are ties
 
