@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,14 @@ def phases(
         _phase(name, end - begin, [each for each in found if begin <= each.due < end], history)
         for (name, begin), end in zip(marks, ends, strict=True)
     ]
+
+
+def blemishes(found: Sequence[Asked], history: History, most: int = 20) -> list[Row]:
+    """Answers that are not right, with what is wrong: to be looked into."""
+    judged = ((history.judge(each.answer), each.answer) for each in found if each.answer)
+    return [
+        {"verdict": verdict, **asdict(answer)} for verdict, answer in judged if verdict != "right"
+    ][:most]
 
 
 def _phase(name: str, seconds: float, found: Sequence[Asked], history: History) -> Row:

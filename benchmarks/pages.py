@@ -18,7 +18,7 @@ import yaml
 
 SECTIONS, SENTENCES = 4, 7  # of a page, and of a section
 PEOPLE = tuple(f"user:reader{i:02}@example.com" for i in range(50))
-_EDITION = re.compile(r"edition (\d+)$")
+_EDITION = re.compile(r" edition (\d+): ")
 _SENTENCE = re.compile(r"(?<=[.?!]) +(?=[A-Z])")
 
 
@@ -98,7 +98,8 @@ class Tree:
             f"{' '.join(self.chance.choices(self.stock, k=SENTENCES))}"
             for _ in range(SECTIONS)
         ]
-        title = f"{Path(page).stem} {head} edition {self.editions[page]}"
+        # The edition stands where no chunk's path is ever cut off.
+        title = f"{Path(page).stem} edition {self.editions[page]}: {head}"
         text = f"# {title}\n\n" + "\n\n".join(sections) + "\n"
         (self.root / page).write_text(text)
 

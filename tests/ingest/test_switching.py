@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -73,14 +74,33 @@ def test_the_kept_one_received_everything(pages: Pipeline, tree: Path) -> None:
 
 
 def test_what_a_kept_store_lost_is_written_again_first(pages: Pipeline) -> None:
-    """Its size gives it away; whoever is asked never misses a document."""
+    """Its size gives it away as soon as it serves: the other one serves until it is mended."""
     kept = pages.collections.serving()
     migrate(pages)
     some = sorted(kept.index.generations())[:3]
     kept.index.delete(some)
+    serving: dict[str, str] = {}
+
+    def look(boundary: str) -> None:
+        serving.setdefault(boundary, pages.collections.serving().collection.embedder)
+
     with alone(pages.catalog):
-        rollback(pages.catalog, pages.collections)
+        rollback(pages.catalog, pages.collections, progress=Progress(look))
+    assert serving["rollback: serves"] == "local-static"
+    assert serving["fill: checked"] == OTHER
+    assert serving["serve: serves"] == "local-static"
     assert holds_what_is_live(pages, pages.collections.serving())
+
+
+def test_a_kept_store_that_is_gone_does_not_serve(pages: Pipeline) -> None:
+    """The other one serves on, and who asked for the rollback is told."""
+    kept = pages.collections.serving()
+    migrate(pages)
+    for folder in pages.settings.index_path.rglob(f"{kept.collection.name}.lance"):
+        shutil.rmtree(folder)
+    with pytest.raises(IndexUnavailable), alone(pages.catalog):
+        rollback(pages.catalog, pages.collections)
+    assert pages.collections.serving().collection.embedder == OTHER
 
 
 def test_what_went_missing_at_the_last_moment_is_given_to_it_first(pages: Pipeline) -> None:

@@ -16,6 +16,7 @@ from sluice.errors import (
     NotFound,
 )
 from sluice.ingest.filling import Filled, Told, fill, untold
+from sluice.ingest.keeping import adds_up
 from sluice.ingest.pipeline import DOCUMENTS_A_BATCH
 from sluice.ingest.progress import Progress
 from sluice.model import Collection
@@ -87,7 +88,9 @@ def rollback(
 ) -> Collection:
     """Let the collection serve that served before, and keep the one that serves; return it.
 
-    It received everything that was published since, so there is usually nothing to be done first.
+    It received everything that was published since, so there is usually nothing to be done first:
+    then it serves at once, on the catalog's word, and only then is it looked at. If it turns out
+    to have lost something, the other one serves again while that is mended.
     The caller holds :func:`alone`.
 
     Raises:
@@ -100,8 +103,32 @@ def rollback(
         raise NotFound(
             "no collection is kept, so there is none to go back to", cure="See `sluice index list`"
         )
+    progress = progress or Progress()
+    with catalog.begin() as connection:
+        left = collections.serve(connection, before.collection_id)
+    if left is not None:
+        progress.reached("rollback: serves")
+        if _whole(catalog, opened, before, left):
+            announce(opened.open(before))
+            return before
     serve(catalog, opened.open(before), progress=progress)
     return before
+
+
+def _whole(catalog: Catalog, opened: Collections, serving: Collection, left: int) -> bool:
+    """Whether what serves since a moment ago is as large as it should be; if not, ``left`` serves.
+
+    Raises:
+        IndexUnavailable, ConfigurationError: it cannot be read. ``left`` serves.
+    """
+    whole = False
+    try:
+        whole = adds_up(catalog, opened.open(serving))
+    finally:
+        if not whole:
+            with catalog.begin() as connection:
+                collections.serve(connection, left)
+    return whole
 
 
 def drop(catalog: Catalog, opened: Collections, collection_id: int) -> Collection:
