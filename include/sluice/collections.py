@@ -102,7 +102,7 @@ class Collections:
         opened = self._opened.get(collection.collection_id)
         if opened is None:
             index = open_index(self._settings, collection, loop=self._loop)
-            embedder = open_embedder(collection.embedder)
+            embedder = open_embedder(collection.embedder, self._settings.endpoints)
             opened = self._opened.setdefault(
                 collection.collection_id, Opened(collection, index, embedder)
             )
@@ -136,7 +136,7 @@ class Collections:
         Raises:
             ConfigurationError: there is no such embedder, or nothing says where the backend is.
         """
-        embedder = open_embedder(settings.embedder)
+        embedder = open_embedder(settings.embedder, settings.endpoints)
         with self._catalog.begin() as connection:
             number, installation = rows.number(connection), rows.installation(connection)
         described = Collection(
@@ -168,7 +168,11 @@ def fits(collection: Collection, settings: Settings) -> bool:
         ConfigurationError: there is no such embedder.
     """
     made = (collection.backend, collection.embedder, collection.recipe)
-    return made == (settings.index, settings.embedder, recipe(open_embedder(settings.embedder)))
+    return made == (
+        settings.index,
+        settings.embedder,
+        recipe(open_embedder(settings.embedder, settings.endpoints)),
+    )
 
 
 def recipe(embedder: Embedder) -> str:

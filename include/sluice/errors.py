@@ -15,6 +15,12 @@
     │   └── SchemaDrift           a column the source cannot do without is gone
     ├── LoadHeld                  a load looks wrong as a whole; the old content serves
     ├── AlreadyRunning            another run of this source holds the lock
+    ├── EmbeddingError            texts cannot be embedded
+    │   ├── EmbedderUnavailable   not now; the next try may succeed
+    │   ├── EmbedderRefused       not like this: key, model, answer or text are wrong
+    │   └── PlacementRefused      a sensitive source may not be sent to that machine
+    ├── BudgetExhausted           it would cost more than somebody allowed
+    ├── Overloaded                more at a time than can be answered; refused at once
     ├── IndexUnavailable          the index cannot be read or written
     ├── ComparisonFailed          a new collection is not as it should be; the old one serves
     ├── CatalogUnavailable        the catalog cannot be reached
@@ -94,6 +100,45 @@ class LoadHeld(SluiceError):
 
 class AlreadyRunning(SluiceError):
     """Another run of the same source is in progress."""
+
+
+class EmbeddingError(SluiceError):
+    """Texts cannot be embedded."""
+
+
+class EmbedderUnavailable(EmbeddingError):
+    """The embedder does not answer now, or not sensibly. It wants ``after`` seconds, if it says."""
+
+    def __init__(
+        self,
+        happened: str,
+        *,
+        subject: str | None = None,
+        cure: str | None = None,
+        after: float | None = None,
+    ):
+        self.after = after
+        super().__init__(happened, subject=subject, cure=cure)
+
+
+class EmbedderRefused(EmbeddingError):
+    """The embedder will never do this: the key, the model, its answer or a text is wrong."""
+
+
+class PlacementRefused(EmbeddingError):
+    """A sensitive source's texts may not be sent to the machine that embeds them."""
+
+
+class BudgetExhausted(SluiceError):
+    """It would cost more than somebody allowed. Nothing of it was spent."""
+
+
+class Overloaded(SluiceError):
+    """More is asked at a time than can be answered. Refused at once; ``after`` seconds are best."""
+
+    def __init__(self, happened: str, *, after: float, subject: str | None = None):
+        self.after = after
+        super().__init__(happened, subject=subject, cure=f"Ask again in {after:.0f} s")
 
 
 class IndexUnavailable(SluiceError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -18,10 +19,26 @@ from sluice.model import (
     LandedRow,
     Membership,
     Policy,
+    Spend,
+    Tier,
     Window,
 )
 
 Vectors = NDArray[np.float32]
+Charge = Callable[[int], None]  # says how many tokens were billed
+
+
+class Meter(Protocol):
+    """Lets requests to a provider go: as fast as limits allow, and never past a budget."""
+
+    def paying(self, spend: Spend) -> AbstractContextManager[Charge]:
+        """Wait for a turn and hold the price while the body works.
+
+        The body says what was really billed; if it does not, nothing was.
+
+        Raises:
+            BudgetExhausted: it would cost more than somebody allowed. The body does not run.
+        """
 
 
 class Embedder(Protocol):
@@ -39,13 +56,26 @@ class Embedder(Protocol):
         """The longest text, in this embedder's own tokens, of which nothing is cut off."""
 
     @property
-    def dollars_per_million_tokens(self) -> Decimal:
-        """What a provider asks for them; 0 for a model that runs here."""
+    def host(self) -> str | None:
+        """The machine that texts are sent to; None: they stay in this process."""
+
+    @property
+    def parallel(self) -> int:
+        """How many calls of :meth:`embed` at a time make it faster."""
+
+    def dollars(self, tokens: int, tier: Tier = "standard") -> Decimal:
+        """What a provider asks for so many tokens today; 0 for a model that runs here."""
 
     def count_tokens(self, text: str) -> int: ...
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return unit-length rows, shape ``(len(texts), dimensions)``."""
+    def embed(self, texts: Sequence[str], meter: Meter | None = None) -> Vectors:
+        """Return unit-length rows, shape ``(len(texts), dimensions)``.
+
+        What a provider is asked for is paid by way of ``meter``; without one it is not asked.
+        """
+
+    def ask(self, question: str, meter: Meter | None = None) -> Vectors:
+        """Return the vector of a question, shape ``(dimensions,)``: soon, or an error."""
 
 
 class Index(Protocol):

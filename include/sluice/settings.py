@@ -49,8 +49,12 @@ class Settings(BaseSettings):
     serve_port: int = Field(8090, ge=1, le=65535, description="The port of `sluice serve`.")
     embedder: str = Field(
         "local-static",
-        pattern=r"^local-static(-128|-64)?$",
-        description="The embedding model of the first collection. Later: `sluice index migrate`.",
+        pattern=r"^(local-static(-128|-64)?|[a-z0-9][a-z0-9_-]*/[^@\s]+(@[0-9]+)?)$",
+        description="The embedding model of the first collection: local-static, or "
+        "endpoint/model. Later: `sluice index migrate`.",
+    )
+    endpoints: Path | None = Field(
+        None, description="A TOML file of endpoints that speak OpenAI's API, beside OpenAI's own."
     )
     index: Literal["lance", "weaviate"] = Field(
         "lance",

@@ -82,7 +82,7 @@ class Services:
         """
         with self.catalog.begin() as connection:
             found = rows.serving(connection)
-        open_embedder(found.embedder if found else self.settings.embedder)
+        open_embedder(found.embedder if found else self.settings.embedder, self.settings.endpoints)
 
     def check_index(self) -> None:
         """Return if the index can be read and holds some of what is live, where anything is.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sluice.errors import ConfigurationError
 from sluice.ports import Embedder
 
@@ -9,8 +11,12 @@ from sluice.ports import Embedder
 STATIC = {"local-static": 256, "local-static-128": 128, "local-static-64": 64}
 
 
-def open_embedder(name: str) -> Embedder:
+def open_embedder(name: str, endpoints: Path | None = None) -> Embedder:
     """Return the embedder called ``name``, ready to embed.
+
+    Args:
+        name: ``local-static``, or ``<endpoint>/<model>[@<dimensions>]``.
+        endpoints: the file that describes further endpoints.
 
     Raises:
         ConfigurationError: no embedder has this name, or its files are missing or altered.
@@ -19,6 +25,12 @@ def open_embedder(name: str) -> Embedder:
         from sluice.embedding.static import load  # 50 MB of table and tokenizer: only who embeds
 
         return load(STATIC[name])
+    if "/" in name:
+        from sluice.embedding.remote import open_remote  # 1 s of imports
+
+        return open_remote(name, endpoints)
     raise ConfigurationError(
-        "no such embedder", subject=name, cure=f"Set SLUICE_EMBEDDER to one of {', '.join(STATIC)}"
+        "no such embedder",
+        subject=name,
+        cure=f"Set SLUICE_EMBEDDER to one of {', '.join(STATIC)}, or to <endpoint>/<model>",
     )

@@ -20,7 +20,8 @@ from safetensors.numpy import load as load_tensors
 from tokenizers import Tokenizer
 
 from sluice.errors import BadInput, ConfigurationError
-from sluice.ports import Vectors
+from sluice.model import Tier
+from sluice.ports import Meter, Vectors
 
 MODEL = "wordllama-l2-supercat-256"
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
@@ -40,7 +41,8 @@ class StaticEmbedder:
 
     # Nothing is ever cut off, but the mean of a longer text points nowhere in particular.
     window = 512
-    dollars_per_million_tokens = Decimal(0)
+    host = None
+    parallel = 1
 
     def __init__(self, model: str, table: Vectors, tokenizer: Tokenizer):
         self.model = model
@@ -56,7 +58,16 @@ class StaticEmbedder:
         """How many of this model's tokens ``text`` has."""
         return len(self._tokens(text))
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def dollars(self, tokens: int, tier: Tier = "standard") -> Decimal:  # noqa: ARG002
+        """It is free: 0."""
+        return Decimal(0)
+
+    def ask(self, question: str, meter: Meter | None = None) -> Vectors:
+        """Return a question's vector, shape ``(dimensions,)``."""
+        row: Vectors = self.embed([question], meter)[0]
+        return row
+
+    def embed(self, texts: Sequence[str], meter: Meter | None = None) -> Vectors:  # noqa: ARG002
         """Return unit-length float32 rows, shape ``(len(texts), dimensions)``.
 
         Each row is computed alone, so a batch gives the very bits that single texts give.

@@ -74,7 +74,7 @@ def forecast(catalog: Catalog, wanted: Settings, target: Collection | None) -> F
     Raises:
         ConfigurationError: there is no such embedder.
     """
-    embedder = open_embedder(wanted.embedder)
+    embedder = open_embedder(wanted.embedder, wanted.endpoints)
     chosen = target.collection_id if target is not None else 0
     with catalog.begin() as connection:
         documents = placements.lacking(connection, chosen)
@@ -90,7 +90,7 @@ def forecast(catalog: Catalog, wanted: Settings, target: Collection | None) -> F
     chunks, tokens = grown(lambda each: each.chunks), grown(lambda each: each.tokens)
     written = chunks.times(1 / _WRITTEN[wanted.index])
     embedded = grown(lambda each: each.seconds)
-    price = float(embedder.dollars_per_million_tokens) / 1e6
+    price = float(embedder.dollars(1_000_000)) / 1e6
     return Forecast(
         backend=wanted.index,
         embedder=wanted.embedder,

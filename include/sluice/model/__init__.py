@@ -12,6 +12,7 @@ Identity, once and for all:
 
 from sluice.model.answers import Candidate, Hit, Reason
 from sluice.model.collections import Backend, Collection, CollectionState
+from sluice.model.costs import Account, Spend, Tier
 from sluice.model.documents import Chunk, Document, IndexedChunk, chunk_id
 from sluice.model.grants import Effect, Grant, acl_hash, settle
 from sluice.model.loads import (
@@ -31,6 +32,7 @@ from sluice.model.text import SEPARATOR, require_aware, storable
 __all__ = [
     "PUBLIC",
     "SEPARATOR",
+    "Account",
     "Backend",
     "Caller",
     "Candidate",
@@ -55,6 +57,8 @@ __all__ = [
     "PrincipalKind",
     "Reason",
     "RunSummary",
+    "Spend",
+    "Tier",
     "Window",
     "acl_hash",
     "chunk_id",
