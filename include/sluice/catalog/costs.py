@@ -202,6 +202,14 @@ def hold(connection: sa.Connection, held: Hold, lease: float | None) -> None:
     event(connection, "reserve", held, held.spend.tokens, held.spend.dollars)
 
 
+def keep_hold(connection: sa.Connection, hold_id: uuid.UUID) -> None:
+    """Let it stay until someone settles it: something that is written down answers for it now."""
+    connection.execute(
+        sa.text("UPDATE sluice.cost_hold SET lease_until = NULL WHERE hold_id = :hold_id"),
+        {"hold_id": hold_id},
+    )
+
+
 def end_hold(connection: sa.Connection, hold_id: uuid.UUID) -> bool:
     """Remove a hold; False where it is gone already."""
     return bool(

@@ -26,6 +26,18 @@ def lookup(
     return {bytes(row.content_hash).hex(): np.frombuffer(row.vector, dtype=_DTYPE) for row in rows}
 
 
+def known(connection: sa.Connection, model: str, content_hashes: Collection[str]) -> set[str]:
+    """Which of these have a vector already."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT content_hash FROM sluice.embedding"
+            " WHERE model = :model AND content_hash = ANY(:hashes)"
+        ),
+        {"model": model, "hashes": [bytes.fromhex(each) for each in content_hashes]},
+    )
+    return {bytes(each).hex() for each in rows.scalars()}
+
+
 def store(connection: sa.Connection, model: str, vectors: Mapping[str, Vectors]) -> None:
     """Keep vectors by content hash; one that is there already stays as it is."""
     if vectors:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import httpx2
 import numpy as np
 import openai
 
@@ -86,7 +88,7 @@ def usage(answer: Mapping[str, Any], counted: int) -> int:
     return tokens if isinstance(tokens, int) and tokens >= 0 else counted
 
 
-def translated(error: openai.OpenAIError, subject: str) -> EmbeddingError:
+def translated(error: openai.OpenAIError | httpx2.HTTPError, subject: str) -> EmbeddingError:
     """Our error for one of the client's."""
     if isinstance(error, openai.APIStatusError):
         return _refusal(error, subject)
@@ -96,6 +98,15 @@ def translated(error: openai.OpenAIError, subject: str) -> EmbeddingError:
     return EmbedderUnavailable(
         f"it does not answer: {said}", subject=subject, cure="Check that it runs, and base_url"
     )
+
+
+@contextmanager
+def translating(subject: str) -> Iterator[None]:
+    """Let the body speak to an endpoint; what its client raises becomes ours."""
+    try:
+        yield
+    except (openai.OpenAIError, httpx2.HTTPError) as error:
+        raise translated(error, subject) from error
 
 
 def certain(error: openai.OpenAIError) -> bool:

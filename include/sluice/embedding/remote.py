@@ -205,6 +205,7 @@ def connect(name: str, endpoint: Endpoint) -> openai.OpenAI:
         base_url=endpoint.base_url,
         timeout=endpoint.timeout,
         max_retries=0,
+        _strict_response_validation=True,  # a page of HTML is no batch
         http_client=openai.DefaultHttpxClient(verify=_trust(name, endpoint)),
     )
 

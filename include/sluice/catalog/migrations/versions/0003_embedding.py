@@ -68,13 +68,51 @@ CREATE TABLE sluice.cost (
 CREATE UNIQUE INDEX cost_settled ON sluice.cost (tenant_id, hold_id) WHERE kind = 'settle';
 CREATE INDEX cost_by_day ON sluice.cost (tenant_id, day) WHERE kind = 'settle';
 CREATE INDEX cost_by_run ON sluice.cost (tenant_id, run_id) WHERE kind = 'settle';
+CREATE TABLE sluice.batch (
+    tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
+    batch_id uuid NOT NULL,
+    embedder text NOT NULL,
+    model text NOT NULL,
+    source text,
+    run_id text,
+    state text NOT NULL CHECK (state IN
+        ('planned', 'uploading', 'uploaded', 'creating', 'submitted', 'read', 'done')),
+    inputs integer NOT NULL,
+    tokens bigint NOT NULL,
+    hold_id uuid,
+    input_file text,
+    remote_id text,
+    files text[] NOT NULL DEFAULT '{}',
+    message text,
+    not_before timestamptz,
+    planned_at timestamptz NOT NULL DEFAULT now(),
+    submitted_at timestamptz,
+    done_at timestamptz,
+    PRIMARY KEY (tenant_id, batch_id)
+);
+CREATE INDEX batch_live ON sluice.batch (tenant_id, model) WHERE state <> 'done';
+CREATE TABLE sluice.claim (
+    tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
+    model text NOT NULL,
+    content_hash bytea NOT NULL,
+    batch_id uuid,
+    line integer NOT NULL,
+    position integer NOT NULL,
+    tokens integer NOT NULL,
+    text text NOT NULL,
+    failures integer NOT NULL DEFAULT 0,
+    message text,
+    PRIMARY KEY (tenant_id, model, content_hash),
+    FOREIGN KEY (tenant_id, batch_id) REFERENCES sluice.batch
+);
+CREATE INDEX claim_by_batch ON sluice.claim (tenant_id, batch_id, line, position);
 """
 
 BIND = """
 DO $$
 DECLARE t text;
 BEGIN
-    FOREACH t IN ARRAY ARRAY['budget', 'budget_use', 'cost_hold', 'cost'] LOOP
+    FOREACH t IN ARRAY ARRAY['budget', 'budget_use', 'cost_hold', 'cost', 'batch', 'claim'] LOOP
         EXECUTE format('ALTER TABLE sluice.%I ENABLE ROW LEVEL SECURITY', t);
         EXECUTE format('ALTER TABLE sluice.%I FORCE ROW LEVEL SECURITY', t);
         EXECUTE format($p$CREATE POLICY tenant ON sluice.%I
