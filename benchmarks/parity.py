@@ -30,6 +30,7 @@ from quality import DATA, MODES, Collection
 from sluice import ingest
 from sluice.access import Access
 from sluice.audit import Audit
+from sluice.budget import Purse
 from sluice.catalog import Catalog, placements, scope
 from sluice.collections import Opened
 from sluice.model import PUBLIC, Caller, Hit, Principal
@@ -118,6 +119,7 @@ class Side:
             Access(self.catalog, self.settings.scope_cap),
             lambda: self.opened,
             Audit(self.catalog),
+            Purse(self.catalog),
             dense_weight=weight,
             max_question=self.settings.max_question,
             max_hits=EVERYTHING,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -24,9 +23,9 @@ BOT = Account(agent="bot", user="user:ada@example.com", team="support", request=
 
 
 @pytest.fixture
-def purse(catalog: Catalog) -> Iterator[Purse]:
+def purse(catalog: Catalog) -> Purse:
     """The ledger of a tenant that has spent nothing."""
-    yield Purse(catalog)
+    return Purse(catalog)
 
 
 def allow(purse: Purse, level: Any, name: str, per: Any, dollars: str) -> None:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sluice.access import Access, Freshness, Gated
 from sluice.audit import Audit
+from sluice.budget import Purse
 from sluice.catalog import Catalog, connect
 from sluice.collections import Opened
 from sluice.embedding import open_embedder
@@ -95,6 +96,7 @@ def retriever(
         access or Access(world.catalog, cap),
         lambda: Opened(HERE, index, EMBEDDER),
         Audit(world.catalog),
+        Purse(world.catalog),
         dense_weight=dense_weight,
         max_question=4000,
         max_hits=100,

@@ -21,6 +21,7 @@ from sluice.model import (
     Identity,
     IndexedChunk,
     Membership,
+    Policy,
     Principal,
 )
 from sluice.ports import Index
@@ -48,8 +49,8 @@ class World:
     def __init__(self, catalog: Catalog):
         self.catalog = catalog
         with catalog.begin() as connection:
-            runs.ensure_source(connection, SOURCE, "files", None)
-            runs.ensure_source(connection, DIRECTORY, "directory", None)
+            runs.ensure_source(connection, SOURCE, "files", Policy())
+            runs.ensure_source(connection, DIRECTORY, "directory", Policy())
             runs.begin(connection, "run-1", SOURCE)
 
     def grant(self, acls: Mapping[str, Sequence[Grant]], at: datetime | None = None) -> None:

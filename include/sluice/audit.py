@@ -17,6 +17,7 @@ from sluice.errors import CatalogUnavailable, Unauthenticated
 from sluice.model import SEPARATOR, Caller, Principal
 
 ANSWERED = "answered"
+DEGRADED = "degraded"  # answered, by keywords alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

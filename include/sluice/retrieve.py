@@ -8,21 +8,37 @@ search brings along: how rare a term is (BM25's IDF) is counted over the whole i
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sluice.access import ANY_AGE, Access, Freshness, Gated, Permitted, PermittedDocument, Scope
-from sluice.audit import Audit, Read
+from sluice.audit import ANSWERED, DEGRADED, Audit, Read
+from sluice.budget import Metered, Purse
 from sluice.collections import Opened, Serving
-from sluice.errors import BadInput, ConfigurationError, IndexUnavailable, Refused, SluiceError
+from sluice.errors import (
+    BadInput,
+    BudgetExhausted,
+    ConfigurationError,
+    EmbeddingError,
+    IndexUnavailable,
+    Overloaded,
+    Refused,
+    SluiceError,
+)
 from sluice.index.analysis import analyse
 from sluice.index.fusion import DEPTH, fuse
-from sluice.model import Caller, Candidate, Hit, Principal, Reason, storable
+from sluice.model import Account, Caller, Candidate, Hit, Principal, Reason, storable
+from sluice.ports import Embedder, Meter, Vectors
+
+_log = logging.getLogger(__name__)
 
 _ATTEMPTS = 8  # each takes milliseconds; a document is not published that fast
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+_NOT_EMBEDDED = (EmbeddingError, BudgetExhausted)
 
 Search = Callable[[Scope, int], list[Candidate]]
 
@@ -34,6 +50,7 @@ class Answer:
     hits: tuple[Hit, ...]
     acl_version: int
     trace_id: str
+    degraded: str | None = None  # why it was found by keywords alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +69,7 @@ class Retriever:
         access: Access,
         serving: Serving,
         audit: Audit,
+        purse: Purse,
         *,
         dense_weight: float,
         max_question: int,
@@ -60,6 +78,7 @@ class Retriever:
         self._access = access
         self._serving = serving
         self._audit = audit
+        self._purse = purse
         self._dense_weight = dense_weight
         self._max_question = max_question
         self._max_hits = max_hits
@@ -76,17 +95,23 @@ class Retriever:
     ) -> Answer:
         """Return the best ``k`` chunks that ``person`` may read, fewer where there are no more.
 
+        Where the question cannot be embedded, because the embedder is down or a budget is spent,
+        keywords alone are searched, and the answer says so.
+
         Raises:
             BadInput: the question or ``k`` is out of bounds.
             Refused: the caller may not ask for the person, or what :meth:`Access.scope` refuses.
+            Overloaded: more is asked than can be embedded.
+            EmbeddingError, BudgetExhausted: it cannot be embedded, and keywords do not count here.
             ConfigurationError: nothing says where the collection is that serves.
             IndexUnavailable, CatalogUnavailable: no answer is better than a wrong one.
         """
         self._require_sane(question, k)
         trace_id = trace_id or new_trace_id()
+        asked = _Question(question, self._meter(caller, person, trace_id), self._dense_weight)
         try:
-            scope, gated = self._find(caller, person, question, k, freshness)
-        except (Refused, IndexUnavailable, ConfigurationError) as error:
+            scope, gated = self._find(caller, person, asked, k, freshness)
+        except (Refused, IndexUnavailable, ConfigurationError, *_NOT_EMBEDDED, Overloaded) as error:
             self._audit.record(_refusal(error, trace_id, caller, person, "search", question))
             raise
         hits = tuple(
@@ -100,13 +125,19 @@ class Retriever:
                 person=person,
                 action="search",
                 asked=question,
+                outcome=DEGRADED if asked.degraded else ANSWERED,
                 scope_hash=scope.hash,
                 acl_version=gated.acl_version,
                 denied=gated.denied,
                 returned=tuple((hit.document_id, hit.generation) for hit in hits),
             )
         )
-        return Answer(hits=hits, acl_version=gated.acl_version, trace_id=trace_id)
+        return Answer(
+            hits=hits,
+            acl_version=gated.acl_version,
+            trace_id=trace_id,
+            degraded=asked.degraded,
+        )
 
     def document(
         self, caller: Caller, person: Principal, document_id: str, *, trace_id: str | None = None
@@ -144,8 +175,11 @@ class Retriever:
         if not 1 <= k <= self._max_hits:
             raise BadInput(f"k is 1 to {self._max_hits}", subject="k")
 
+    def _meter(self, caller: Caller, person: Principal, trace_id: str) -> Meter:
+        return Metered(self._purse, Account(agent=caller.agent, user=str(person), request=trace_id))
+
     def _find(
-        self, caller: Caller, person: Principal, question: str, k: int, freshness: Freshness
+        self, caller: Caller, person: Principal, asked: _Question, k: int, freshness: Freshness
     ) -> tuple[Scope, Gated]:
         """Search until one search saw everything that was live when it was judged.
 
@@ -163,8 +197,8 @@ class Retriever:
         denied = 0
         for _ in range(_ATTEMPTS):
             opened = self._serving()
-            searches = self._searches(question, opened)
-            scope = self._access.scope(caller, person, freshness)
+            scope = self._access.scope(caller, person, freshness)  # who may not ask pays nothing
+            searches = asked.searches(opened, scope)
             try:
                 (keyword, dense), first = self._ranked(caller, person, searches, scope, depth)
             except IndexUnavailable:
@@ -180,21 +214,6 @@ class Retriever:
         raise IndexUnavailable(
             "documents change faster than they can be searched", cure="Ask again in a moment"
         )
-
-    def _searches(self, question: str, opened: Opened) -> tuple[Search, Search]:
-        """The keyword search and the vector search; one that cannot count finds nothing."""
-        terms = analyse(question) if self._dense_weight < 1.0 else ""
-        vector = opened.embedder.embed([question])[0] if self._dense_weight > 0.0 else None
-
-        def keyword(scope: Scope, limit: int) -> list[Candidate]:
-            return opened.index.search_terms(terms, scope.acl_ids, limit) if terms else []
-
-        def dense(scope: Scope, limit: int) -> list[Candidate]:
-            if vector is None:
-                return []
-            return opened.index.search_vector(vector, scope.acl_ids, limit)
-
-        return keyword, dense
 
     def _ranked(
         self,
@@ -217,6 +236,51 @@ class Retriever:
             ):
                 return [good[:depth] for good in passed], gated
             limit *= 2
+
+
+class _Question:
+    """What is asked: embedded at most once for each collection that is searched."""
+
+    def __init__(self, text: str, meter: Meter, dense_weight: float):
+        self._text = text
+        self._meter = meter
+        self._keywords = dense_weight < 1.0
+        self._vectors = dense_weight > 0.0
+        self._embedded: dict[int, Vectors | None] = {}
+        self.degraded: str | None = None
+
+    def searches(self, opened: Opened, scope: Scope) -> tuple[Search, Search]:
+        """The keyword search and the vector search; one that cannot count finds nothing."""
+        terms = analyse(self._text) if self._keywords else ""
+        vector = self._vector(opened) if self._vectors and scope.acl_ids else None
+
+        def keyword(scope: Scope, limit: int) -> list[Candidate]:
+            return opened.index.search_terms(terms, scope.acl_ids, limit) if terms else []
+
+        def dense(scope: Scope, limit: int) -> list[Candidate]:
+            if vector is None:
+                return []
+            return opened.index.search_vector(vector, scope.acl_ids, limit)
+
+        return keyword, dense
+
+    def _vector(self, opened: Opened) -> Vectors | None:
+        chosen = opened.collection.collection_id
+        if chosen not in self._embedded:
+            self._embedded[chosen] = self._embed(opened.embedder)
+        return self._embedded[chosen]
+
+    def _embed(self, embedder: Embedder) -> Vectors | None:
+        self.degraded = None
+        try:
+            return embedder.ask(self._text, self._meter)
+        except _NOT_EMBEDDED as error:
+            if not self._keywords:
+                raise
+            _log.warning("searched by keywords alone: %s", error)
+            why = "a budget is spent" if isinstance(error, BudgetExhausted) else "no embedder"
+            self.degraded = f"found by keywords alone: {why}"
+            return None
 
 
 def new_trace_id() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def test_no_request_is_ever_too_large(tokens: list[int], limits: RequestLimits) 
     assert [each for some in packed for each in some] == list(range(len(tokens)))
     assert all(0 < len(some) <= limits.inputs for some in packed)
     assert all(sum(tokens[each] for each in some) <= limits.tokens for some in packed)
-    for one, other in zip(packed, packed[1:], strict=False):  # nothing is closed before it is full
+    for one, other in itertools.pairwise(packed):  # nothing is closed before it is full
         full = sum(tokens[each] for each in one) + tokens[other[0]] > limits.tokens
         assert full or len(one) == limits.inputs
 

@@ -27,6 +27,7 @@ from sluice.model import (
     Grant,
     Identity,
     Membership,
+    Policy,
     Principal,
 )
 from world import ANYONE, World
@@ -145,7 +146,7 @@ class Together:
         self.world = World(catalog)
         self.stale = False
         with catalog.begin() as connection:
-            runs.ensure_source(connection, "mail", "files", HOUR)
+            runs.ensure_source(connection, "mail", "files", Policy(max_acl_age=HOUR))
             self.acl_ids = {
                 (source, key): acl_id
                 for source in ("wiki", "mail")

@@ -6,7 +6,9 @@ What an agent is told about a failure inside is that it failed; the details are 
 from __future__ import annotations
 
 import logging
+import math
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -16,11 +18,14 @@ from starlette.exceptions import HTTPException
 
 from sluice.errors import (
     BadInput,
+    BudgetExhausted,
     CatalogUnavailable,
     ConfigurationError,
+    EmbeddingError,
     IndexUnavailable,
     NotFound,
     NotPermitted,
+    Overloaded,
     ScopeTooLarge,
     SluiceError,
     TooStale,
@@ -38,7 +43,7 @@ _STATUS: dict[type[SluiceError], HTTPStatus] = {
     TooStale: HTTPStatus.CONFLICT,
     BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
-STATUSES = (401, 403, 404, 409, 413, 415, 422, 503)  # what OpenAPI says may happen
+STATUSES = (401, 403, 404, 409, 413, 415, 422, 429, 503)  # what OpenAPI says may happen
 _HEADERS: dict[int, dict[str, str]] = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},  # seconds; nobody knows how long
@@ -47,14 +52,23 @@ _TOO_OLD = "the permissions that an answer would rest on are too old"
 _INSIDE: dict[type[SluiceError], str] = {
     CatalogUnavailable: "the catalog does not answer",
     IndexUnavailable: "the index does not answer",
+    EmbeddingError: "the question cannot be embedded",
+    BudgetExhausted: "a budget is spent",
     ConfigurationError: "the server is not set up",
 }
 
 
-def answer(status: int, code: str, message: str, cure: str | None, trace_id: str) -> JSONResponse:
+def answer(
+    status: int,
+    code: str,
+    message: str,
+    cure: str | None,
+    trace_id: str,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
     """An error as it leaves."""
     problem = {"code": code, "message": message, "cure": cure, "trace_id": trace_id}
-    return JSONResponse({"error": problem}, status, _HEADERS.get(status))
+    return JSONResponse({"error": problem}, status, headers or _HEADERS.get(status))
 
 
 def install(app: FastAPI) -> None:
@@ -69,6 +83,10 @@ def _sluice_error(request: Request, error: SluiceError) -> JSONResponse:
     if isinstance(error, TooStale):  # which directory or source is late is the operator's business
         _log.warning("%s", error)
         error = TooStale(_TOO_OLD, cure="Ask again later, or tell the operator the trace_id")
+    if isinstance(error, Overloaded):
+        headers = {"Retry-After": str(math.ceil(error.after))}
+        said, trace_id = "more is asked at the moment than can be answered", _trace_id(request)
+        return answer(429, _code(Overloaded), said, error.cure, trace_id, headers)
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             said = f"{error.subject}: {error.happened}" if error.subject else error.happened

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from sluice.access import Access
 from sluice.audit import Audit
+from sluice.budget import Purse
 from sluice.catalog import Catalog, open_catalog, placements
 from sluice.catalog import collections as rows
 from sluice.collections import Collections, Opened
@@ -68,6 +69,7 @@ class Services:
             Access(self.catalog, self.settings.scope_cap),
             self.collections.serving,
             Audit(self.catalog),
+            Purse(self.catalog),
             dense_weight=self.settings.dense_weight,
             max_question=self.settings.max_question,
             max_hits=self.settings.max_hits,

@@ -96,6 +96,9 @@ class SearchAnswer(BaseModel):
     hits: list[HitShape]
     acl_version: int = Field(description="How new the permissions are that the answer rests on.")
     trace_id: str = Field(description="Names this read in the audit log.")
+    degraded: str | None = Field(
+        None, description="Why it is not as good as it can be: found by keywords alone."
+    )
 
     @classmethod
     def of(cls, answer: Answer) -> SearchAnswer:
@@ -104,6 +107,7 @@ class SearchAnswer(BaseModel):
             hits=[HitShape.of(hit) for hit in answer.hits],
             acl_version=answer.acl_version,
             trace_id=answer.trace_id,
+            degraded=answer.degraded,
         )
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from sluice.errors import ConfigurationError
+from sluice.model import Policy
 
 LoadState = Literal["validated", "held", "published"]
 RunState = Literal["succeeded", "held", "failed"]
 
 
-def ensure_source(
-    connection: sa.Connection, source: str, kind: str, max_acl_age: timedelta | None
-) -> None:
+def ensure_source(connection: sa.Connection, source: str, kind: str, policy: Policy) -> None:
     """Make the source known, with the owner's newest policy.
 
     Raises:
@@ -27,14 +25,19 @@ def ensure_source(
     known = connection.execute(
         sa.text(
             """
-            INSERT INTO sluice.source AS s (source, kind, max_acl_age)
-            VALUES (:source, :kind, :max_acl_age)
-            ON CONFLICT (tenant_id, source) DO UPDATE
-                SET kind = excluded.kind, max_acl_age = excluded.max_acl_age
+            INSERT INTO sluice.source AS s (source, kind, max_acl_age, machines)
+            VALUES (:source, :kind, :max_acl_age, :machines)
+            ON CONFLICT (tenant_id, source) DO UPDATE SET kind = excluded.kind,
+                max_acl_age = excluded.max_acl_age, machines = excluded.machines
                 WHERE (s.kind = 'directory') = (excluded.kind = 'directory')
             """
         ),
-        {"source": source, "kind": kind, "max_acl_age": max_acl_age},
+        {
+            "source": source,
+            "kind": kind,
+            "max_acl_age": policy.max_acl_age,
+            "machines": sorted(policy.machines) if policy.sensitive else None,
+        },
     ).rowcount
     if not known:
         raise ConfigurationError(
@@ -42,6 +45,17 @@ def ensure_source(
             subject=source,
             cure="Give one of them another name in its DAG file",
         )
+
+
+def machines(connection: sa.Connection, source: str) -> frozenset[str] | None:
+    """The machines that a source's texts may be sent to; None: any. If it is unknown, none."""
+    rows = connection.execute(
+        sa.text("SELECT machines FROM sluice.source WHERE source = :source"), {"source": source}
+    )
+    found = rows.scalars().all()
+    if not found:
+        return frozenset()
+    return None if found[0] is None else frozenset(found[0])
 
 
 def lock_source(connection: sa.Connection, source: str) -> bool:

@@ -37,6 +37,8 @@ def search(
 
         print_json(SearchAnswer.of(answer).model_dump(mode="json"))
         return
+    if answer.degraded:
+        typer.echo(answer.degraded, err=True)
     for hit in answer.hits:
         _show(hit)
     if not answer.hits:

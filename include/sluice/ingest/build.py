@@ -55,9 +55,9 @@ class Builder:
         self._size = batch
         self._progress = progress
         self._recipe = receiving[0].collection.recipe
-        self._serving = Writer(catalog, receiving[0], progress)
+        self._serving = Writer(catalog, receiving[0], progress, run_id)
         # Their time and boundaries are not this run's.
-        self._others = [(each, Writer(catalog, each, Progress())) for each in receiving[1:]]
+        self._others = [(each, Writer(catalog, each, Progress(), run_id)) for each in receiving[1:]]
         self.left_behind: set[int] = set()  # ids of collections that could not be written
 
     def build(self, builds: Sequence[Build], acl_ids: dict[str, int]) -> Built:

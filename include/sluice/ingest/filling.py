@@ -18,6 +18,7 @@ from sluice.ingest.progress import Progress
 from sluice.ingest.writing import Version, Writer, Written, batches
 from sluice.model import Document
 
+_RUN = "index:"  # and the number of the collection: the run that pays
 _LISTED = 50_000  # generations; to find out which are missing, all are looked at
 
 
@@ -60,7 +61,7 @@ def fill(
     Raises:
         IndexUnavailable: the collection cannot be written, or does not hold what was written.
     """
-    writer = Writer(catalog, to, progress)
+    writer = Writer(catalog, to, progress, f"{_RUN}{to.collection.collection_id}")
     chosen = to.collection.collection_id
     if not adds_up(catalog, to):  # something was lost, or was left behind
         check(catalog, to)

@@ -1,23 +1,25 @@
 """What it will take to fill a collection, before it is begun: told from a random sample.
 
-The documents of the sample are really divided and embedded, and their vectors are kept, so nothing
-of it is done twice. Chunks, tokens and time are taken to grow with the length of a text; how far
-that is off is told from how far it is off in the sample.
+The documents of the sample are really divided, and embedded where that is free: their vectors are
+kept, so nothing of it is done twice. A provider is asked for nothing: its tokens are counted here.
+Chunks, tokens and time are taken to grow with the length of a text; how far that is off is told
+from how far it is off in the sample.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from sluice.catalog import Catalog, placements, samples
+from sluice.catalog import Catalog, embeddings, placements, samples
 from sluice.embedding import open_embedder
 from sluice.ingest.filling import versions
 from sluice.ingest.progress import Progress
 from sluice.ingest.writing import batches, divide, embedded
-from sluice.model import Backend, Collection, Document
+from sluice.model import Account, Backend, Chunk, Document
+from sluice.model import Collection as Target
 from sluice.ports import Embedder
 from sluice.settings import Settings
 
@@ -68,7 +70,7 @@ class _Seen:
     seconds: float
 
 
-def forecast(catalog: Catalog, wanted: Settings, target: Collection | None) -> Forecast:
+def forecast(catalog: Catalog, wanted: Settings, target: Target | None) -> Forecast:
     """What filling ``target``, or a collection as ``wanted`` describes it, will take.
 
     Raises:
@@ -119,7 +121,7 @@ def _sample(catalog: Catalog, embedder: Embedder, drawn: Sequence[int]) -> list[
             documents = [each.document for each in versions(connection, some)]
         began = time.monotonic()
         divided = [divide(each, embedder) for each in documents]
-        _, fresh = embedded(catalog, embedder, [c for each in divided for c in each], Progress())
+        fresh = _fresh(catalog, embedder, [c for each in divided for c in each])
         spent = (time.monotonic() - began) / max(sum(map(_length, documents)), 1)
         for document, chunks in zip(documents, divided, strict=True):
             paid = {each.content_hash: each.searched for each in chunks}
@@ -133,6 +135,15 @@ def _sample(catalog: Catalog, embedder: Embedder, drawn: Sequence[int]) -> list[
                 )
             )
     return seen
+
+
+def _fresh(catalog: Catalog, embedder: Embedder, chunks: Sequence[Chunk]) -> Collection[str]:
+    """The content hashes of which no cache holds a vector; embedded by now where that is free."""
+    if embedder.host is None:
+        return embedded(catalog, embedder, chunks, Progress(), account=Account())[1]
+    hashes = {each.content_hash for each in chunks}
+    with catalog.begin() as connection:
+        return hashes - embeddings.known(connection, embedder.model, hashes)
 
 
 def _length(document: Document) -> int:

@@ -99,7 +99,7 @@ def _recorded(
     catalog: Catalog, name: str, kind: str, policy: Policy, run_id: str
 ) -> Iterator[None]:
     with catalog.begin() as connection:
-        runs.ensure_source(connection, name, kind, policy.max_acl_age)
+        runs.ensure_source(connection, name, kind, policy)
         runs.begin(connection, run_id, name)
     try:
         yield

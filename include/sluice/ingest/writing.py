@@ -8,18 +8,20 @@ last, so what has none is simply written again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from sluice.catalog import Catalog, embeddings, placements
+from sluice.budget import Metered, Purse
+from sluice.catalog import Catalog, embeddings, placements, runs
 from sluice.chunking import chunk
 from sluice.collections import Opened
-from sluice.errors import IndexUnavailable
+from sluice.errors import IndexUnavailable, PlacementRefused
 from sluice.index.analysis import analyse
 from sluice.ingest.progress import Progress
-from sluice.model import Chunk, Document, IndexedChunk
+from sluice.model import Account, Chunk, Document, IndexedChunk
 from sluice.ports import Embedder, Index, Vectors
 
 T = TypeVar("T")
@@ -51,23 +53,25 @@ class Written:
 class Writer:
     """Writes versions into one collection."""
 
-    def __init__(self, catalog: Catalog, to: Opened, progress: Progress):
+    def __init__(self, catalog: Catalog, to: Opened, progress: Progress, run_id: str):
+        """``run_id`` is the run that pays for what is embedded."""
         self._catalog = catalog
         self._to = to
         self._progress = progress
+        self._run_id = run_id
 
     def write(self, versions: Sequence[Version]) -> Written:
         """Write every chunk of ``versions``, prove that each is whole, and note that it is there.
 
         Raises:
             IndexUnavailable: the index holds another number of chunks than was written.
+            EmbeddingError, BudgetExhausted: there is no vector for some of them.
         """
         progress = self._progress
         with progress.stage("chunk"):
             chunked = [(each, divide(each.document, self._to.embedder)) for each in versions]
         with progress.stage("embed"):
-            parts = [part for _, chunks in chunked for part in chunks]
-            vectors, fresh = embedded(self._catalog, self._to.embedder, parts, progress)
+            vectors, fresh = self._embedded(chunked)
         with progress.stage("index"):
             rows = [
                 indexed(self._catalog.tenant, version, part, vectors[part.content_hash])
@@ -78,6 +82,23 @@ class Writer:
             progress.reached("index: written")
             self._verify({each.generation: len(chunks) for each, chunks in chunked})
         return Written(chunks=len(rows), embedded=len(fresh))
+
+    def _embedded(
+        self, chunked: Sequence[tuple[Version, list[Chunk]]]
+    ) -> tuple[dict[str, Vectors], frozenset[str]]:
+        """Every chunk's vector; each source pays for its own, and says where its texts may go."""
+        vectors, fresh = dict[str, Vectors](), frozenset[str]()
+        parts: dict[str, list[Chunk]] = {}
+        for version, chunks in chunked:
+            parts.setdefault(version.document.source, []).extend(chunks)
+        for source, some in parts.items():
+            account = Account(source=source, run_id=self._run_id)
+            found, new = embedded(
+                self._catalog, self._to.embedder, some, self._progress, account=account
+            )
+            vectors |= found
+            fresh |= new
+        return vectors, fresh
 
     def _verify(self, written: Mapping[int, int]) -> None:
         """Count what was written; remove again what was collected meanwhile."""
@@ -123,24 +144,75 @@ def divide(document: Document, embedder: Embedder) -> list[Chunk]:
 
 
 def embedded(
-    catalog: Catalog, embedder: Embedder, chunks: Sequence[Chunk], progress: Progress
+    catalog: Catalog,
+    embedder: Embedder,
+    chunks: Sequence[Chunk],
+    progress: Progress,
+    *,
+    account: Account,
 ) -> tuple[dict[str, Vectors], frozenset[str]]:
     """A vector for every content hash of ``chunks``, and those hashes of which no cache held one.
 
-    What is embedded is in the cache before the next is.
+    What is embedded is in the cache before the next is, and paid by ``account``.
+
+    Raises:
+        PlacementRefused: the source of ``account`` may not be sent to where ``embedder`` is.
+        EmbedderUnavailable, EmbedderRefused: there is no vector for some of them.
+        BudgetExhausted: they would cost more than somebody allowed.
     """
+    place(catalog, embedder, account.source)
     texts = {each.content_hash: each.searched for each in chunks}
     with catalog.begin() as connection:
         vectors = embeddings.lookup(connection, embedder.model, list(texts))
     missing = [each for each in texts if each not in vectors]
-    for hashes in batches(missing, TEXTS_A_CALL):
-        rows = embedder.embed([texts[each] for each in hashes])
+    meter = Metered(Purse(catalog), account)
+
+    def embed(hashes: Sequence[str]) -> dict[str, Vectors]:
+        rows = embedder.embed([texts[each] for each in hashes], meter)
         fresh = dict(zip(hashes, rows, strict=True))
         with catalog.begin() as connection:
             embeddings.store(connection, embedder.model, fresh)
-        vectors |= fresh
         progress.reached("embed: stored")
+        return fresh
+
+    for fresh in _side_by_side(embed, batches(missing, TEXTS_A_CALL), embedder.parallel):
+        vectors |= fresh
     return vectors, frozenset(missing)
+
+
+def place(catalog: Catalog, embedder: Embedder, source: str | None) -> None:
+    """Return if the texts of ``source`` may be sent to where ``embedder`` is.
+
+    Raises:
+        PlacementRefused: they may not: it is sensitive, or nobody knows whether it is.
+    """
+    if embedder.host is None:
+        return
+    with catalog.begin() as connection:
+        machines = runs.machines(connection, source) if source else frozenset[str]()
+    if machines is not None and embedder.host not in machines:
+        named = ", ".join(sorted(machines)) or "no other machine"
+        raise PlacementRefused(
+            f"it is sensitive: its texts go to {named}, and {embedder.model} is on {embedder.host}",
+            subject=source,
+            cure="Embed with a model that runs here (local-static), or name that machine in the "
+            "policy of its DAG file",
+        )
+
+
+def _side_by_side(
+    work: Callable[[list[str]], T], items: Iterable[list[str]], most: int
+) -> Iterator[T]:
+    """What ``work`` makes of each item, ``most`` at a time; a failure is the end of it."""
+    if most == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(most) as pool:
+        try:
+            for done in as_completed([pool.submit(work, each) for each in items]):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def indexed(tenant: str, version: Version, part: Chunk, vector: Vectors) -> IndexedChunk:

@@ -24,6 +24,12 @@ class Policy:
 
     max_loss: float = 0.3  # fraction of documents a load may lose before it is held, 0 to 1
     max_acl_age: timedelta | None = None  # older permissions hide every document of the source
+    sensitive: bool = False  # its texts leave this machine only for those that are named:
+    machines: frozenset[str] = frozenset()  # hosts of endpoints
+    batch_from: int | None = (
+        500_000  # tokens that go to the batch tier, at half the price; None: never
+    )
+    patience: timedelta = timedelta(hours=24)  # that new content may take; batches take up to 24 h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = """
+ALTER TABLE sluice.source ADD COLUMN machines text[];
 CREATE TABLE sluice.budget (
     tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
     level text NOT NULL CHECK (level IN ('tenant', 'source', 'model', 'team', 'user', 'agent')),
