@@ -46,6 +46,7 @@ class Batch:
     input_file: str | None
     remote_id: str | None
     files: tuple[str, ...]  # at the provider, to be deleted
+    reads: int  # of its results, in which lines were missing
     message: str | None
     planned_at: datetime
     waits: bool  # it is not to be submitted yet
@@ -147,7 +148,7 @@ def live(connection: sa.Connection, model: str) -> list[Batch]:
         sa.text(
             """
             SELECT batch_id, embedder, model, source, run_id, state, inputs, tokens, hold_id,
-                input_file, remote_id, files, message, planned_at,
+                input_file, remote_id, files, reads, message, planned_at,
                 coalesce(not_before > clock_timestamp(), false) AS waits
             FROM sluice.batch WHERE state <> 'done' AND model = :model ORDER BY planned_at, batch_id
             """
@@ -182,7 +183,7 @@ def reach(connection: sa.Connection, batch: Batch, wait: float | None) -> None:
         sa.text(
             """
             UPDATE sluice.batch SET state = :state, hold_id = :hold_id, input_file = :input_file,
-                remote_id = :remote_id, files = :files, message = :message,
+                remote_id = :remote_id, files = :files, reads = :reads, message = :message,
                 not_before = clock_timestamp() + make_interval(secs => :wait),
                 submitted_at = CASE WHEN :state = 'submitted' THEN now() ELSE submitted_at END,
                 done_at = CASE WHEN :state = 'done' THEN now() END

@@ -40,6 +40,7 @@ class Remote:
     message: str | None = None
     files: tuple[str, ...] = ()  # all that are there, the input too
     results: tuple[str, ...] = ()  # those that hold results, or reasons why there is none
+    lines: int = 0  # of its results
     tokens: int | None = None  # that are billed
 
 
@@ -66,7 +67,12 @@ def line(key: str, number: int, embedder: RemoteEmbedder, texts: Sequence[str]) 
 
 
 def measured(
-    embedder: RemoteEmbedder, texts: Sequence[str], counts: Sequence[int], inputs: int
+    embedder: RemoteEmbedder,
+    texts: Sequence[str],
+    counts: Sequence[int],
+    *,
+    inputs: int,
+    tokens: int,
 ) -> Iterator[Line]:
     """Texts packed into lines, which say how long they will be.
 
@@ -75,8 +81,10 @@ def measured(
         texts: to be packed, in order.
         counts: tokens of each.
         inputs: of one line at most.
+        tokens: of one line at most.
     """
-    limits = replace(embedder.limits, inputs=min(inputs, embedder.limits.inputs))
+    known = embedder.limits
+    limits = replace(known, inputs=min(inputs, known.inputs), tokens=min(tokens, known.tokens))
     for positions in requests(counts, limits):
         size = len(line(_LONGEST_KEY, 10**6, embedder, [texts[each] for each in positions]))
         yield Line(positions=positions, tokens=sum(counts[each] for each in positions), bytes=size)
@@ -142,6 +150,7 @@ class BatchTier:
         errors = (found.errors.data if found.errors else None) or []
         first = errors[0] if errors else None
         full = first is not None and first.code == "token_limit_exceeded"
+        counts = found.request_counts
         outcome: Outcome = "working"
         if found.status == "failed":
             outcome = "full" if full else "refused"
@@ -153,6 +162,7 @@ class BatchTier:
             message=f"{first.message} (line {first.line})" if first else None,
             files=(found.input_file_id, *results),
             results=results,
+            lines=counts.completed + counts.failed if counts else 0,
             tokens=found.usage.input_tokens if found.usage else None,
         )
 

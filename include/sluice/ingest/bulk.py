@@ -21,7 +21,7 @@ from sluice.catalog.batches import Batch, Claim, State
 from sluice.embedding.batch import INPUTS_A_LINE, BatchTier, Remote, Result, line, measured
 from sluice.embedding.packing import FileLimits, files
 from sluice.embedding.remote import RemoteEmbedder
-from sluice.errors import AlreadyRunning, BudgetExhausted
+from sluice.errors import AlreadyRunning, BudgetExhausted, EmbedderUnavailable
 from sluice.ingest.progress import Progress
 from sluice.ingest.writing import batches as portions
 from sluice.model import Account
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 FAILURES = 3
 _FULL = 300.0  # seconds until a batch is submitted again after the provider had too many tokens
 _NO_LIMIT = 10**12  # tokens, where the provider names none
+_READS = 5  # of incomplete results; then what is missing is asked for again
 _STORED = 64  # lines whose vectors are stored at a time
 _AT_THE_PROVIDER = {"uploading", "uploaded", "creating", "submitted"}
 
@@ -123,7 +124,10 @@ class Bulk:
         for hashes, inputs in ((fresh, INPUTS_A_LINE), (again, 1)):
             some = [texts[each] for each in hashes]
             counts = [self._embedder.count_tokens(each) for each in some]
-            for packed in files(measured(self._embedder, some, counts, inputs), self._limits):
+            lines = measured(
+                self._embedder, some, counts, inputs=inputs, tokens=self._limits.tokens
+            )
+            for packed in files(lines, self._limits):
                 yield [
                     Claim(
                         content_hash=hashes[at],
@@ -258,13 +262,20 @@ class Bulk:
             number: list(claims) for number, claims in groupby(found, key=lambda each: each.line)
         }
         sizes = {number: len(claims) for number, claims in wanted.items()}
-        billed: dict[int, int] = {}
+        billed: dict[int, int] = {}  # by every line that was seen
         results = self._tier.results(str(batch.batch_id), remote, sizes)
         for some in portions(results, _STORED):
             for each in some:
                 billed[each.line] = max(each.tokens, billed.get(each.line, 0))
             self._keep(batch, [each for each in some if each.line in wanted], wanted)
             self._reached("batch: kept")
+        if len(billed) < remote.lines and batch.reads < _READS:  # a proxy's page, a cut connection
+            self._note(replace(batch, reads=batch.reads + 1), batch.state)
+            raise EmbedderUnavailable(
+                f"{len(billed)} of {remote.lines} results of a batch can be read",
+                subject=self._embedder.subject,
+                cure="Nothing is lost; it is read again",
+            )
         return sum(billed.values()) if remote.tokens is None else remote.tokens
 
     def _keep(

@@ -84,6 +84,7 @@ CREATE TABLE sluice.batch (
     input_file text,
     remote_id text,
     files text[] NOT NULL DEFAULT '{}',
+    reads integer NOT NULL DEFAULT 0,
     message text,
     not_before timestamptz,
     planned_at timestamptz NOT NULL DEFAULT now(),

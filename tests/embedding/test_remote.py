@@ -1,0 +1,295 @@
+"""Embedding over HTTP: the real client, a server that validates and fails as OpenAI's does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import openai_server
+import pytest
+from openai_server import Fault, OpenAIServer
+from sluice.embedding import open_embedder
+from sluice.embedding.remote import RemoteEmbedder
+from sluice.errors import (
+    BadInput,
+    ConfigurationError,
+    EmbedderRefused,
+    EmbedderUnavailable,
+    Overloaded,
+)
+from sluice.model import Spend
+from sluice.ports import Charge
+
+EMBED = "POST /v1/embeddings"
+
+
+class Tally:
+    """A meter that allows everything and remembers it."""
+
+    def __init__(self) -> None:
+        self.asked: list[Spend] = []
+        self.charged: list[int] = []
+
+    @contextmanager
+    def paying(self, spend: Spend) -> Iterator[Charge]:
+        """Let it go."""
+        self.asked.append(spend)
+        yield self.charged.append
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    """A server of its own for each test."""
+    with openai_server.start() as running:
+        yield running
+
+
+@pytest.fixture
+def embedder(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> RemoteEmbedder:
+    """An embedder that reaches it."""
+    return reach(server, tmp_path, monkeypatch)
+
+
+def reach(
+    server: OpenAIServer,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    model: str = "text-embedding-3-small",
+    further: str = "",
+    base_url: str | None = None,
+) -> RemoteEmbedder:
+    """Open an embedder of an endpoint that is described in a file."""
+    monkeypatch.setenv("GATEWAY_KEY", server.key)
+    file = folder / f"endpoints{time.monotonic_ns()}.toml"
+    name = model.partition("@")[0]
+    file.write_text(
+        f'[gateway]\nbase_url = "{base_url or server.url}"\napi_key = "GATEWAY_KEY"\nbatch = true\n'
+        f'timeout = 2.0\n{further}\n[gateway.models."{name}"]\ndimensions = 1536\nshortens = true\n'
+        'prices = [{ from = 2024-01-25, standard = "0.02", batch = "0.01" }]\n'
+    )
+    found = open_embedder(f"gateway/{model}", file)
+    assert isinstance(found, RemoteEmbedder)
+    return found
+
+
+def test_vectors_come_in_the_order_of_the_texts_and_are_paid_for(
+    server: OpenAIServer, embedder: RemoteEmbedder
+) -> None:
+    """What is asked for is exactly what is billed: tokens are counted as the provider does."""
+    texts, tally = [f"text number {i} é\0 {'😀' * i}" for i in range(50)], Tally()
+    found = embedder.embed(texts, tally)
+    expected = np.stack(
+        [openai_server.vector("text-embedding-3-small", 1536, each) for each in texts]
+    )
+    assert np.allclose(found, expected, atol=1e-6)
+    assert [each.tokens for each in tally.asked] == tally.charged
+    assert sum((each.dollars for each in tally.asked), Decimal(0)) == server.invoice
+
+
+def test_a_model_can_be_shortened_and_is_then_another_one(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its vectors have so many dimensions, and a name of their own."""
+    small = reach(server, tmp_path, monkeypatch, model="text-embedding-3-small@256")
+    assert small.embed(["a text"], Tally()).shape == (1, 256)
+    assert small.model == "gateway/text-embedding-3-small@256"
+
+
+def test_the_same_model_elsewhere_is_another_one_unless_somebody_says_so(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows what a gateway serves under a name; Azure's is OpenAI's."""
+    azure = reach(server, tmp_path, monkeypatch, further='same_vectors_as = "openai"')
+    assert azure.model == "text-embedding-3-small"
+    assert reach(server, tmp_path, monkeypatch).model == "gateway/text-embedding-3-small"
+
+
+def test_requests_are_packed_to_the_limits(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many inputs and tokens as one may have, and no more: the server would refuse it."""
+    embedder = reach(server, tmp_path, monkeypatch, model="text-embedding-3-small@8")
+    embedder.embed(["word"] * 5_000, Tally())
+    assert server.requests.count(EMBED) == 3
+    embedder.embed(["word " * 8_000] * 40, Tally())
+    assert server.requests.count(EMBED) == 5
+    assert server.charged["standard"].total() == 5_040
+
+
+@pytest.mark.parametrize("bad", ["", "word " * 9_000])
+def test_a_text_that_no_request_can_hold_is_refused_before_any_is_sent(
+    server: OpenAIServer, embedder: RemoteEmbedder, bad: str
+) -> None:
+    """It is named by its place, and nothing is paid."""
+    with pytest.raises(BadInput, match="text 2 of 2"):
+        embedder.embed(["good", bad], Tally())
+    with pytest.raises(BadInput):
+        embedder.ask(bad, Tally())
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("text", ["   ", "a\0b", "\ud800", "<|endoftext|>"])
+def test_odd_texts_are_embedded(server: OpenAIServer, embedder: RemoteEmbedder, text: str) -> None:
+    """All-space, NUL, a lone surrogate, what looks like a special token."""
+    tally = Tally()
+    assert embedder.embed([text], tally).shape == (1, 1536)
+    assert tally.charged == [each.tokens for each in tally.asked]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=429, code="rate_limit_exceeded", after=0.05),
+        Fault(status=500),
+        Fault(status=503, after=0.05),
+        Fault(drop="before"),
+        Fault(drop="after"),
+        Fault(html=True),
+        Fault(spoil=openai_server.unknown_numbers),
+        Fault(spoil=openai_server.incomplete),
+        Fault(delay=2.5),
+    ],
+    ids=lambda each: str(each)[6:40],
+)
+def test_what_passes_is_tried_again(
+    server: OpenAIServer, embedder: RemoteEmbedder, fault: Fault
+) -> None:
+    """And what may have been done without our hearing of it counts as billed."""
+    server.faults.append((EMBED, fault))
+    tally = Tally()
+    assert embedder.embed(["text"], tally).shape == (1, 1536)
+    done = server.charged["standard"].total()
+    assert len(tally.charged) >= done  # never less in the ledger than on the bill
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (Fault(status=400), "400: made to fail"),
+        (Fault(status=429, code="insufficient_quota"), r"Raise the quota"),
+        (Fault(spoil=openai_server.resized), "vectors of 2 dimensions instead of 1536"),
+    ],
+)
+def test_what_will_never_do_is_not_tried_again(
+    server: OpenAIServer, embedder: RemoteEmbedder, fault: Fault, why: str
+) -> None:
+    """One request, one line that says what is wrong and the cure."""
+    server.faults.append((EMBED, fault))
+    with pytest.raises(EmbedderRefused, match=why):
+        embedder.embed(["text"], Tally())
+    assert server.requests == [EMBED]
+
+
+def test_entries_in_another_order_are_put_in_order(
+    server: OpenAIServer, embedder: RemoteEmbedder
+) -> None:
+    """Each says which text it is of."""
+    server.faults.append((EMBED, Fault(spoil=openai_server.reordered)))
+    found = embedder.embed(["one", "two"], Tally())
+    assert np.allclose(found[0], openai_server.vector("text-embedding-3-small", 1536, "one"))
+
+
+def test_wrong_keys_and_models_say_so(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """401, 403 for a key without the scope, 404; and a key that is not set at all."""
+    for key, why in (
+        ("sk-wrong", "401.*Check the key"),
+        (openai_server.NO_SCOPE, "Missing scopes"),
+    ):
+        embedder = reach(server, tmp_path, monkeypatch)
+        monkeypatch.setenv("GATEWAY_KEY", key)
+        with pytest.raises(EmbedderRefused, match=why):
+            embedder.embed(["text"], Tally())
+    with pytest.raises(EmbedderRefused, match=r"404.*Check the model's name"):
+        reach(server, tmp_path, monkeypatch, model="text-embedding-9").embed(["text"], Tally())
+    embedder = reach(server, tmp_path, monkeypatch)
+    monkeypatch.delenv("GATEWAY_KEY")
+    with pytest.raises(ConfigurationError, match="GATEWAY_KEY is not set"):
+        embedder.embed(["text"], Tally())
+
+
+def test_nobody_embeds_without_a_meter(server: OpenAIServer, embedder: RemoteEmbedder) -> None:
+    """What costs money is never sent by the way."""
+    with pytest.raises(ConfigurationError, match="a meter must be there"):
+        embedder.embed(["text"])
+    assert server.requests == []
+
+
+def test_a_question_waits_for_no_retry_and_a_dead_endpoint_for_nobody(
+    server: OpenAIServer, embedder: RemoteEmbedder
+) -> None:
+    """One try; after five failures in a row none for a while."""
+    server.chaos = lambda _method, _path: Fault(status=500)
+    for _ in range(5):
+        with pytest.raises(EmbedderUnavailable, match="500"):
+            embedder.ask("question", Tally())
+    began = time.monotonic()
+    with pytest.raises(EmbedderUnavailable, match="left alone"):
+        embedder.ask("question", Tally())
+    assert time.monotonic() - began < 0.5
+    assert server.requests.count(EMBED) == 5
+
+
+def test_more_questions_than_can_be_embedded_are_refused_at_once(
+    server: OpenAIServer, embedder: RemoteEmbedder
+) -> None:
+    """With the seconds after which to ask again; those that were let in are answered."""
+    server.latency = 0.5
+    with ThreadPoolExecutor(100) as pool:
+        asked = [pool.submit(embedder.ask, f"question {i}", Tally()) for i in range(100)]
+        errors = [each.exception() for each in asked]
+    refused = [each for each in errors if isinstance(each, Overloaded)]
+    assert refused and all(each.after == 1.0 for each in refused)
+    assert len(refused) == sum(each is not None for each in errors)
+    assert len(errors) - len(refused) >= 32
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("openai/text-embedding-9", "no such embedder"),
+        ("nowhere/model", "no such embedder"),
+        ("openai/text-embedding-ada-002@256", "vectors of 1536 dimensions$"),
+        ("openai/text-embedding-3-small@4096", "1536 dimensions or fewer"),
+        ("openai/text-embedding-3-small@0", "1536 dimensions or fewer"),
+        ("local-nothing", "no such embedder"),
+    ],
+)
+def test_a_name_that_is_none_is_refused(name: str, why: str) -> None:
+    """With what there is."""
+    with pytest.raises(ConfigurationError, match=why):
+        open_embedder(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[a", "endpoints.toml"),
+        ("[a]\nbase_url = 'ftp://x'\nmodels = {}", "base_url"),
+        ("[a]\nbase_url = 'http://x/v1'\nmodels = {}\nbatches = true", "batches"),
+        ("[a]\nbase_url = 'http://x/v1'\n[a.models.m]\ndimensions = 0", "dimensions"),
+    ],
+)
+def test_a_file_of_endpoints_that_is_wrong_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    """By the place where it is."""
+    file = tmp_path / "endpoints.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=why):
+        open_embedder("a/m", file)
+
+
+def test_prices_are_those_of_the_day() -> None:
+    """The list prices of both tiers, in decimals."""
+    embedder = open_embedder("openai/text-embedding-3-small")
+    assert embedder.dollars(50_000_000) == Decimal("1.00")
+    assert embedder.dollars(50_000_000, "batch") == Decimal("0.50")
+    assert embedder.dollars(1) == Decimal("0.00000002")
