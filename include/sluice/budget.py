@@ -93,6 +93,40 @@ class Purse:
                 with self._catalog.begin() as connection:
                     costs.begin_use(connection, use)
 
+    def left(self, model: str, account: Account) -> Decimal | None:
+        """How much may still be spent: of the tightest budget. None: nobody said."""
+        return min((left for _, _, left in self._limited(model, account)), default=None)
+
+    def require(self, spend: Spend, account: Account) -> None:
+        """Return if so much may be spent; nothing is set aside.
+
+        Raises:
+            BudgetExhausted: it may not.
+        """
+        for use, limit, left in self._limited(spend.model, account):
+            if spend.dollars > max(left, Decimal(0)):
+                raise _exhausted(use, limit, left, spend)
+
+    def _limited(self, model: str, account: Account) -> list[tuple[Use, Decimal, Decimal]]:
+        """Every budget that counts, how much it allows, and how much is left of it."""
+        self.free()
+        with self._catalog.begin() as connection:
+            day = costs.share(connection)
+            budgets = costs.budgets(connection)
+        limited = [
+            (use, limit)
+            for use in uses(account, model, day)
+            if (limit := most(budgets, use)) is not None
+        ]
+        found = []
+        for use, limit in limited:
+            with self._catalog.begin() as connection:
+                if costs.used(connection, use) is None:
+                    costs.begin_use(connection, use)
+                gone = costs.used(connection, use)
+            found.append((use, limit, limit - (gone.held + gone.spent if gone else 0)))
+        return found
+
     def _try(
         self, spend: Spend, account: Account, lease: float | None
     ) -> tuple[Hold | None, list[Use]]:
@@ -111,7 +145,7 @@ class Purse:
             for use, limit in limited:
                 if not costs.take(connection, use, spend.dollars, limit):
                     gone = costs.used(connection, use) or Used(held=Decimal(0), spent=Decimal(0))
-                    raise _exhausted(use, limit, gone, spend)
+                    raise _exhausted(use, limit, limit - gone.held - gone.spent, spend)
             held = Hold(hold_id=uuid.uuid4(), day=day, spend=spend, account=account)
             costs.hold(connection, held, lease)
         return held, []
@@ -183,9 +217,8 @@ class Metered:
         return self._purse.paying(spend, self._account)
 
 
-def _exhausted(use: Use, limit: Decimal, gone: Used, spend: Spend) -> BudgetExhausted:
+def _exhausted(use: Use, limit: Decimal, left: Decimal, spend: Spend) -> BudgetExhausted:
     whose = "the tenant" if use.level == "tenant" else f"{use.level} {use.name}"
-    left = limit - gone.held - gone.spent
     return BudgetExhausted(
         f"{spend.tokens:,} tokens would cost ${spend.dollars:f}, and ${max(left, Decimal(0)):f} is "
         f"left of ${limit:f} a {use.per}",

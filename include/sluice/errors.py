@@ -18,7 +18,8 @@
     ├── EmbeddingError            texts cannot be embedded
     │   ├── EmbedderUnavailable   not now; the next try may succeed
     │   ├── EmbedderRefused       not like this: key, model, answer or text are wrong
-    │   └── PlacementRefused      a sensitive source may not be sent to that machine
+    │   ├── PlacementRefused      a sensitive source may not be sent to that machine
+    │   └── StillEmbedding        a provider works on it; run again in a while
     ├── BudgetExhausted           it would cost more than somebody allowed
     ├── Overloaded                more at a time than can be answered; refused at once
     ├── IndexUnavailable          the index cannot be read or written
@@ -129,6 +130,21 @@ class PlacementRefused(EmbeddingError):
     """A sensitive source's texts may not be sent to the machine that embeds them."""
 
 
+class StillEmbedding(EmbeddingError):
+    """A provider works on some chunks. Nothing failed: whoever waits holds no worker meanwhile."""
+
+    def __init__(
+        self,
+        happened: str,
+        *,
+        subject: str | None = None,
+        cure: str | None = None,
+        remote_ids: tuple[str, ...] = (),
+    ):
+        self.remote_ids = remote_ids
+        super().__init__(happened, subject=subject, cure=cure)
+
+
 class BudgetExhausted(SluiceError):
     """It would cost more than somebody allowed. Nothing of it was spent."""
 
@@ -136,9 +152,16 @@ class BudgetExhausted(SluiceError):
 class Overloaded(SluiceError):
     """More is asked at a time than can be answered. Refused at once; ``after`` seconds are best."""
 
-    def __init__(self, happened: str, *, after: float, subject: str | None = None):
+    def __init__(
+        self,
+        happened: str,
+        *,
+        subject: str | None = None,
+        cure: str | None = None,
+        after: float = 1.0,
+    ):
         self.after = after
-        super().__init__(happened, subject=subject, cure=f"Ask again in {after:.0f} s")
+        super().__init__(happened, subject=subject, cure=cure or f"Ask again in {after:.0f} s")
 
 
 class IndexUnavailable(SluiceError):

@@ -9,6 +9,9 @@ from sluice.flows.dags import retried_only_if_it_helps
 
 PASSES = {
     errors.SourceUnavailable,
+    errors.EmbedderUnavailable,
+    errors.Overloaded,
+    errors.StillEmbedding,
     errors.IndexUnavailable,
     errors.CatalogUnavailable,
     errors.AlreadyRunning,

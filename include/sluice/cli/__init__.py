@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 import sluice
-from sluice.cli import index, keys, prepare, quarantine, search, serve, sources, stack, status
+from sluice.cli import (
+    costs,
+    index,
+    keys,
+    prepare,
+    quarantine,
+    search,
+    serve,
+    sources,
+    stack,
+    status,
+)
 from sluice.cli.output import fail
 from sluice.errors import SluiceError
 
@@ -47,6 +58,8 @@ app.command("prepare")(prepare.prepare)
 app.command("search")(search.search)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)
+app.command("costs")(costs.costs)
+app.add_typer(costs.app, name="budget")
 app.add_typer(index.app, name="index")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")

@@ -3,8 +3,8 @@
 0  done
 1  failed
 2  bad usage, bad input, bad configuration
-3  refused: not found, not permitted, held
-4  unavailable: the catalog, the index or a source does not answer
+3  refused: not found, not permitted, held, too dear
+4  unavailable: the catalog, the index, a source or an embedder does not answer
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ import typer
 from sluice.errors import (
     AlreadyRunning,
     BadInput,
+    BudgetExhausted,
     CatalogUnavailable,
     ConfigurationError,
+    EmbedderUnavailable,
     IndexUnavailable,
     LoadHeld,
+    Overloaded,
+    PlacementRefused,
     Refused,
     SluiceError,
     SourceUnavailable,
+    StillEmbedding,
 )
 from sluice.model import Principal
 
@@ -38,8 +43,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 _CODES: tuple[tuple[tuple[type[SluiceError], ...], int], ...] = (
     ((BadInput, ConfigurationError), 2),
-    ((Refused, LoadHeld, AlreadyRunning), 3),
+    ((Refused, LoadHeld, AlreadyRunning, BudgetExhausted, PlacementRefused), 3),
     ((CatalogUnavailable, IndexUnavailable, SourceUnavailable), 4),
+    ((EmbedderUnavailable, StillEmbedding, Overloaded), 4),
 )
 
 

@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import openai
 
 from sluice.embedding import answers
 from sluice.embedding.packing import Line, requests
-from sluice.embedding.remote import RemoteEmbedder
+from sluice.embedding.remote import RemoteEmbedder, open_remote
 from sluice.errors import EmbedderRefused, EmbedderUnavailable
 from sluice.ports import Vectors
 
@@ -225,3 +226,18 @@ class BatchTier:
 
 def _name(key: str) -> str:
     return f"sluice-{key}.jsonl"
+
+
+def ended(name: str, endpoints: Path | None, remote_ids: Sequence[str]) -> bool:
+    """Whether one of these batches needs no waiting for any more.
+
+    Args:
+        name: of the embedder.
+        endpoints: the file that describes further endpoints.
+        remote_ids: the provider's numbers.
+
+    Raises:
+        EmbedderUnavailable, EmbedderRefused: they cannot be looked at.
+    """
+    tier = BatchTier(open_remote(name, endpoints))
+    return any(tier.look(each).outcome != "working" for each in remote_ids)

@@ -15,12 +15,16 @@ from airflow.sdk.exceptions import AirflowFailException
 from sluice.errors import (
     AlreadyRunning,
     CatalogUnavailable,
+    EmbedderUnavailable,
     IndexUnavailable,
+    Overloaded,
     SluiceError,
     SourceUnavailable,
+    StillEmbedding,
 )
 from sluice.flows.links import DataDocsLink, data_docs
 from sluice.flows.report import counts, table
+from sluice.flows.waiting import PatientOperator
 from sluice.model import Window
 
 if TYPE_CHECKING:
@@ -29,7 +33,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PASSES = (SourceUnavailable, IndexUnavailable, CatalogUnavailable, AlreadyRunning)
+_PASSES = (
+    SourceUnavailable,
+    EmbedderUnavailable,
+    Overloaded,
+    StillEmbedding,
+    IndexUnavailable,
+    CatalogUnavailable,
+    AlreadyRunning,
+)
 _FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)  # the earliest that a backfill may start
 RETRIES = {
     "retries": 4,
@@ -96,7 +108,6 @@ def ingest_dag(
             log.info("%s rows judged, %s quarantined", found.rows, found.quarantined)
             return {"rows": found.rows, "quarantined": found.quarantined}
 
-        @task(multiple_outputs=False)
         def publish() -> dict[str, Any]:
             from sluice.ingest import publish
 
@@ -106,7 +117,7 @@ def ingest_dag(
                 log.info(line)
             return counts(summary)
 
-        chain(extract(), validate(), publish())
+        chain(extract(), validate(), PatientOperator(task_id="publish", work=publish))
     dag.get_task("validate").operator_extra_links = (DataDocsLink(source.name),)
     return dag
 

@@ -16,7 +16,7 @@ _DOCUMENTS = (
     "deleted",
     "quarantined",
 )
-_WORK = ("chunks", "embedded")
+_WORK = ("chunks", "embedded", "tokens")
 
 
 def counts(summary: RunSummary) -> dict[str, Any]:
@@ -32,9 +32,10 @@ def table(summary: RunSummary) -> list[str]:
     plain = asdict(summary)
     names = [*_DOCUMENTS, *_WORK]
     lines = [f"{name.replace('_', ' '):<15}{plain[name]:>10,}" for name in names]
+    lines.append(f"{'dollars':<15}{float(plain['dollars']):>10,.4f}")
     lines += [f"{name:<15}{seconds:>9.2f} s" for name, seconds in summary.stages.items()]
     width = max(map(len, lines))
-    documents, work = len(_DOCUMENTS), len(_WORK)
+    documents, work = len(_DOCUMENTS), len(_WORK) + 1
     rule = "─" * width
     return [
         f"{summary.source}: documents",

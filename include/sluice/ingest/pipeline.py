@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice.catalog import Catalog, open_catalog, runs
-from sluice.errors import AlreadyRunning, CatalogUnavailable, LoadHeld, SluiceError
+from sluice.errors import AlreadyRunning, CatalogUnavailable, LoadHeld, SluiceError, StillEmbedding
 from sluice.landing import Zone
 from sluice.model import Policy
 from sluice.settings import Settings
@@ -104,6 +104,8 @@ def _recorded(
     try:
         yield
     except BaseException as error:  # Ctrl-C and a full disk too: no run that ended looks running
+        if isinstance(error, StillEmbedding):
+            raise
         state: runs.RunState = "held" if isinstance(error, LoadHeld) else "failed"
         with suppress(CatalogUnavailable), catalog.begin() as connection:
             runs.finish(connection, run_id, state, _said(error))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sluice.catalog import collections, documents, permissions, placements, runs
+from sluice.catalog import collections, costs, documents, permissions, placements, runs
 from sluice.collections import Opened
 from sluice.documents import to_document
 from sluice.errors import AlreadyRunning
+from sluice.ingest.ahead import embed_ahead
 from sluice.ingest.build import Builder, Built
 from sluice.ingest.keeping import collect, lost, optimize
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, plan
 from sluice.ingest.progress import Progress
 from sluice.ingest.work import Work, grants, left_to_do
-from sluice.model import Document, RunSummary
+from sluice.model import Account, Document, RunSummary
 from sluice.ports import Source
 
 STAGES = (  # in the order they happen; JSON keeps none
@@ -37,6 +38,8 @@ def publish(
     """Make everything validated live, in one flip, and collect what it replaced.
 
     Raises:
+        StillEmbedding: a provider works on its chunks; call again in a while.
+        EmbeddingError, BudgetExhausted: it cannot be embedded; nothing became visible.
         IndexUnavailable: the index cannot be written, or lost something; nothing became visible.
     """
     progress = progress or Progress()
@@ -53,6 +56,11 @@ def publish(
                 acl_ids = permissions.ensure_acls(
                     connection, source.name, {each.acl_key for each in todo.builds}
                 )
+        with progress.stage("embed"):
+            account = Account(source=source.name, run_id=run_id)
+            embed_ahead(
+                pipeline.catalog, receiving[0], todo.builds, source.policy, account, progress
+            )
         builder = Builder(
             pipeline.catalog,
             receiving,
@@ -132,6 +140,7 @@ def _finish(
 ) -> RunSummary:
     """Close the run's record and say what it did."""
     with pipeline.catalog.begin() as connection:
+        tokens, dollars = costs.spent_by_run(connection, run_id)
         runs.note(
             connection,
             run_id,
@@ -140,6 +149,8 @@ def _finish(
                 "load_ids": list(load_ids),
                 "chunks": built.chunks,
                 "embedded": built.embedded,
+                "tokens": tokens,
+                "dollars": f"{dollars:f}",
                 "stages": progress.seconds,
             },
         )

@@ -112,4 +112,6 @@ class RunSummary:
     quarantined: int = 0
     chunks: int = 0
     embedded: int = 0  # chunks that no cache held
+    tokens: int = 0  # that a provider billed
+    dollars: str = "0"  # for them, to the last digit
     stages: Mapping[str, float] = field(default_factory=dict)  # seconds by stage, in order
