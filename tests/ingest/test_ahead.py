@@ -11,7 +11,7 @@ from pathlib import Path
 import openai_server
 import providers
 import pytest
-from moving import ANYONE, CALLER, ask, holds_what_is_live, write
+from moving import ANYONE, CALLER, ask, holds_what_is_live, migrate, migration, write
 from openai_batches import Outcome
 from openai_server import Fault, OpenAIServer
 from sluice import ingest
@@ -207,6 +207,51 @@ def test_queries_are_paid_for_and_a_spent_budget_leaves_keywords(
     degraded = services.retriever.search(CALLER, ANYONE, "kettle", 5)
     assert degraded.degraded == "found by keywords alone: a budget is spent"
     services.close()
+
+
+def test_a_move_to_a_providers_model_takes_batches_and_is_waited_for(
+    pages: Pipeline,
+    provider: OpenAIServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The old collection serves meanwhile; nothing was sent before somebody went ahead."""
+    providers.forget(provider)
+    monkeypatch.setattr("sluice.ingest.filling.Policy", lambda: BULK)
+    file = providers.endpoints(provider, tmp_path, monkeypatch)
+    settings = pages.settings.model_copy(update={"endpoints": file})
+    told = Pipeline(settings, batch=4)
+    told_cost = migration(told, embedder=providers.NAME).forecast()
+    assert provider.requests == []
+    provider.batches.fate = lambda _number: Outcome(polls=2)
+    with pytest.raises(StillEmbedding):
+        migration(told, embedder=providers.NAME).build()
+    assert told.collections.serving().collection.embedder == "local-static"
+    assert migrate(told, embedder=providers.NAME) is not None
+    assert told.collections.serving().collection.embedder == providers.NAME
+    assert set(provider.charged["batch"].values()) == {1}
+    assert told_cost.tokens.value == sum(
+        tokens for (tier, _), tokens in provider.tokens.items() if tier == "batch"
+    )
+    assert holds_what_is_live(told, told.collections.serving())
+    told.close()
+
+
+def test_what_a_run_would_embed_is_told_beforehand(
+    paid: Pipeline, provider: OpenAIServer, tree: Path
+) -> None:
+    """Also with another model; nothing is sent, and afterwards there is nothing left to embed."""
+    source = Files(name="pages", url=str(tree), policy=DELTA)
+    ingest.extract(paid, source, "r1")
+    ingest.validate(paid, source, "r1")
+    told = ingest.look_ahead(paid, source)
+    free = ingest.look_ahead(paid, source, "local-static")
+    assert provider.requests == []
+    assert (told.documents, told.cached, told.tier) == (12, 0, "standard")
+    assert free.dollars == {"standard": 0}
+    done = ingest.publish(paid, source, "r1")
+    assert (done.tokens, Decimal(done.dollars)) == (told.tokens, told.dollars["standard"])
+    assert ingest.look_ahead(paid, source).tokens == 0
 
 
 @pytest.mark.parametrize(

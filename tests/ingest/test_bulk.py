@@ -259,16 +259,18 @@ def fates(chance: random.Random) -> Callable[[int], Outcome]:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("first", range(0, SCHEDULES, 250))
 def test_a_thousand_random_schedules_embed_every_chunk_once(
     new_catalog: Callable[[], Catalog],
     provider: OpenAIServer,
     embedder: RemoteEmbedder,
     monkeypatch: pytest.MonkeyPatch,
+    first: int,
 ) -> None:
     """429, 500, dropped connections, pages of HTML, expired, failed, reordered, doubled, killed."""
     monkeypatch.setattr("sluice.ingest.bulk.INPUTS_A_LINE", 3)
     catalog = new_catalog()
-    for seed in range(SCHEDULES):
+    for seed in range(first, first + 250):
         chance = random.Random(seed)
         provider.batches.__init__(provider)
         provider.batches.fate, provider.chaos = fates(chance), faults(chance)

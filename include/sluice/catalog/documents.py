@@ -72,6 +72,19 @@ def stored(connection: sa.Connection, document_ids: Collection[str]) -> dict[str
     return {document.id: document for document in documents}
 
 
+def by_source(connection: sa.Connection, generations: Collection[int]) -> dict[str, list[int]]:
+    """These generations by the source of their documents; both in order."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT source, array_agg(generation ORDER BY generation) AS generations"
+            " FROM sluice.generation WHERE generation = ANY(:generations)"
+            " GROUP BY source ORDER BY source"
+        ),
+        {"generations": list(generations)},
+    )
+    return {row.source: row.generations for row in rows}
+
+
 def versions(connection: sa.Connection, generations: Collection[int]) -> dict[int, Document]:
     """What each generation says, as it was built; one whose text is gone is left out."""
     rows = connection.execute(

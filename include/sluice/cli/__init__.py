@@ -14,6 +14,7 @@ import typer
 import sluice
 from sluice.cli import (
     costs,
+    embed,
     index,
     keys,
     prepare,
@@ -60,6 +61,7 @@ app.command("status")(status.status)
 app.command("serve")(serve.serve)
 app.command("costs")(costs.costs)
 app.add_typer(costs.app, name="budget")
+app.add_typer(embed.app, name="embed")
 app.add_typer(index.app, name="index")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")

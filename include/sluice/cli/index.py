@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from sluice.cli.meter import duration, meter
 from sluice.cli.output import AsJson, ago, console, print_json
 from sluice.cli.session import services
+from sluice.errors import StillEmbedding
 
 if TYPE_CHECKING:
     from sluice.catalog.collections import Account
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Collections of chunks: list, migrate, roll back, drop, check.", no_args_is_help=True
 )
+
+_POLL = 30.0  # seconds between two looks at a provider
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -189,12 +194,22 @@ def check(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+def _patiently(work: Callable[[], Filled]) -> Filled:
+    """Try again until no provider has to be waited for."""
+    while True:
+        try:
+            return work()
+        except StillEmbedding as waiting:
+            typer.echo(f"Waiting: {waiting.happened}. A kill loses nothing.", err=True)
+            time.sleep(_POLL)
+
+
 def _migrate(migration: Migration, *, quiet: bool) -> tuple[Filled, Comparison | None]:
     def told(filled: Filled) -> None:
         tick(filled.documents, filled.documents + filled.left)
 
     with meter("documents") as tick:
-        filled = migration.build(told)
+        filled = _patiently(lambda: migration.build(told))
     typer.echo("Comparing …", err=True)
     comparison = migration.compare()
     if comparison is not None and not quiet:

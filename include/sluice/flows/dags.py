@@ -117,7 +117,9 @@ def ingest_dag(
                 log.info(line)
             return counts(summary)
 
-        chain(extract(), validate(), PatientOperator(task_id="publish", work=publish))
+        chain(
+            extract(), validate(), PatientOperator(task_id="publish", work=publish, source=source)
+        )
     dag.get_task("validate").operator_extra_links = (DataDocsLink(source.name),)
     return dag
 

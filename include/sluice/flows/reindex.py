@@ -12,6 +12,7 @@ from airflow.sdk import DAG, Param, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from sluice.flows.dags import RETRIES, description, retried_only_if_it_helps
+from sluice.flows.waiting import PatientOperator
 from sluice.model import Backend
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def reindex_dag(*, runbook: str | None, owner: str = "data") -> DAG:
                 log.info("%-14s %s", name, value)
             return found
 
-        @task(multiple_outputs=False)
         def build() -> dict[str, int]:
             """Give the new collection everything that is live."""
             with _migration() as migration:
@@ -101,7 +101,8 @@ def reindex_dag(*, runbook: str | None, owner: str = "data") -> DAG:
             with _migration() as migration:
                 return {"documents": migration.switch(_told).documents}
 
-        chain(forecast(), build(), compare(), switch())
+        waits = PatientOperator(task_id="build", work=build)
+        chain(forecast(), waits, compare(), switch())
     return dag
 
 

@@ -15,6 +15,8 @@ from sluice.errors import StillEmbedding
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from sluice.ports import Source
+
 log = logging.getLogger(__name__)
 
 _FIRST, _LAST, _GROWTH = 10.0, 300.0, 1.5  # seconds between two looks
@@ -62,10 +64,14 @@ class BatchesTrigger(BaseTrigger):
 class PatientOperator(BaseOperator):
     """Works; where a provider has to be waited for, it goes on when that is done."""
 
-    def __init__(self, *, work: Callable[[], Any], **kwargs: Any):
-        """``work`` may raise :class:`StillEmbedding`; called again, it goes on where it was."""
+    def __init__(self, *, work: Callable[[], Any], source: Source | None = None, **kwargs: Any):
+        """``work`` may raise :class:`StillEmbedding`; called again, it goes on where it was.
+
+        ``source`` is whose work it is, for whoever reads the DAG file.
+        """
         super().__init__(**kwargs)
         self.work = work
+        self.source = source
 
     def execute(self, context: Context) -> Any:  # noqa: ARG002
         """Work, or wait."""

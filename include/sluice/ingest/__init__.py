@@ -13,7 +13,7 @@ from __future__ import annotations
 from sluice.ingest.directory import sync_directory
 from sluice.ingest.pipeline import Pipeline, open_pipeline
 from sluice.ingest.progress import Progress
-from sluice.ingest.publishing import STAGES, publish
+from sluice.ingest.publishing import STAGES, look_ahead, publish
 from sluice.ingest.stages import extract, run
 from sluice.ingest.validating import Validated, validate
 
@@ -23,6 +23,7 @@ __all__ = [
     "Progress",
     "Validated",
     "extract",
+    "look_ahead",
     "open_pipeline",
     "publish",
     "run",

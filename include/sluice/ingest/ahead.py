@@ -9,7 +9,7 @@ through the standard tier while publishing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -24,6 +24,7 @@ from sluice.ingest.progress import Progress
 from sluice.ingest.tiers import WINDOW, Outlook, choose
 from sluice.ingest.writing import batches, divide, place
 from sluice.model import Account, Document, Policy, Tier
+from sluice.ports import Embedder
 
 _log = logging.getLogger(__name__)
 _READ = 500  # documents at a time
@@ -39,33 +40,40 @@ class Delta:
     tokens: int  # of those
 
 
-def delta(catalog: Catalog, opened: Opened, builds: Sequence[Build]) -> Delta:
-    """Divide the documents to be built, and see which chunks no cache holds."""
-    chunks, missing = 0, dict[str, str]()
+def delta(catalog: Catalog, embedder: Embedder, wanted: Iterable[Document]) -> Delta:
+    """Divide documents, and see of which chunks no cache holds the vector."""
+    count, chunks, missing = 0, 0, dict[str, str]()
+    for some in batches(wanted, _READ):
+        parts = [part for each in some for part in divide(each, embedder)]
+        texts = {each.content_hash: each.searched for each in parts}
+        with catalog.begin() as connection:
+            known = embeddings.known(connection, embedder.model, texts.keys())
+        count += len(some)
+        chunks += len(parts)
+        missing |= {name: text for name, text in texts.items() if name not in known}
+    tokens = sum(map(embedder.count_tokens, missing.values()))
+    return Delta(documents=count, chunks=chunks, missing=missing, tokens=tokens)
+
+
+def to_build(catalog: Catalog, builds: Sequence[Build]) -> Iterator[Document]:
+    """The documents to be built; those that were not read again come from the catalog."""
     for some in batches(builds, _READ):
         absent = [each.document_id for each in some if each.document is None]
         with catalog.begin() as connection:
             stored = documents.stored(connection, absent)
-        found = [_document(each, stored) for each in some]
-        parts = [part for each in found for part in divide(each, opened.embedder)]
-        texts = {each.content_hash: each.searched for each in parts}
-        with catalog.begin() as connection:
-            known = embeddings.known(connection, opened.embedder.model, texts.keys())
-        chunks += len(parts)
-        missing |= {name: text for name, text in texts.items() if name not in known}
-    tokens = sum(map(opened.embedder.count_tokens, missing.values()))
-    return Delta(documents=len(builds), chunks=chunks, missing=missing, tokens=tokens)
-
-
-def _document(build: Build, stored: Mapping[str, Document]) -> Document:
-    return build.document if build.document is not None else stored[build.document_id]
+        for each in some:
+            yield each.document if each.document is not None else stored[each.document_id]
 
 
 def outlook(
-    catalog: Catalog, opened: Opened, found: Delta, policy: Policy, account: Account
+    catalog: Catalog,
+    embedder: Embedder,
+    name: str,
+    found: Delta,
+    policy: Policy,
+    account: Account,
 ) -> Outlook:
-    """What embedding ``found`` costs, and how it will be done."""
-    embedder = opened.embedder
+    """What embedding ``found`` with the embedder called ``name`` costs, and how it will be done."""
     dollars: dict[Tier, Decimal] = {"standard": embedder.dollars(found.tokens)}
     hours: dict[Tier, float] = {"standard": 0.0}
     if isinstance(embedder, RemoteEmbedder):
@@ -79,7 +87,7 @@ def outlook(
     left = Purse(catalog).left(embedder.model, account)
     tier, why = choose(found.tokens, dollars, left, policy)
     return Outlook(
-        embedder=opened.collection.embedder,
+        embedder=name,
         documents=found.documents,
         chunks=found.chunks,
         cached=found.chunks - len(found.missing),
@@ -95,12 +103,12 @@ def outlook(
 def embed_ahead(
     catalog: Catalog,
     opened: Opened,
-    builds: Sequence[Build],
+    wanted: Callable[[], Iterable[Document]],
     policy: Policy,
     account: Account,
     progress: Progress,
 ) -> None:
-    """See to it that a publish of ``builds`` finds its vectors, or may pay for them.
+    """See to it that whoever writes these documents finds their vectors, or may pay for them.
 
     What it will cost is logged before it is spent.
 
@@ -110,22 +118,22 @@ def embed_ahead(
         StillEmbedding: a provider works on it.
         EmbedderUnavailable, EmbedderRefused: the provider does not take it.
     """
-    embedder = opened.embedder
-    if not builds or not isinstance(embedder, RemoteEmbedder):
+    embedder, name = opened.embedder, opened.collection.embedder
+    if not isinstance(embedder, RemoteEmbedder):
         return
     place(catalog, embedder, account.source)
-    bulk = Bulk(catalog, embedder, opened.collection.embedder, progress=progress)
+    bulk = Bulk(catalog, embedder, name, progress=progress)
     while True:
         bulk.advance(account)
-        found = delta(catalog, opened, builds)
+        found = delta(catalog, embedder, wanted())
         if waiting := bulk.waiting(found.missing):
             raise StillEmbedding(
                 f"{waiting.inputs:,} chunks are in {waiting.batches} batches",
-                subject=opened.collection.embedder,
+                subject=name,
                 cure="Nothing is lost and nothing is paid twice: run this again in a while",
                 remote_ids=waiting.remote_ids,
             )
-        told = outlook(catalog, opened, found, policy, account)
+        told = outlook(catalog, embedder, name, found, policy, account)
         if told.tokens:
             _log.info("%s", told)
         Purse(catalog).require(embedder.spend(found.tokens, told.tier), account)

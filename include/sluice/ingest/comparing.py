@@ -14,16 +14,18 @@ from itertools import zip_longest
 
 import numpy as np
 
+from sluice.budget import Metered, Purse
 from sluice.catalog import Catalog, embeddings, placements, samples
 from sluice.collections import Collections, Opened
 from sluice.errors import ComparisonFailed, ConfigurationError, IndexUnavailable
 from sluice.index.analysis import analyse
 from sluice.index.fusion import DEPTH, fuse
-from sluice.ingest.filling import versions
+from sluice.ingest.filling import run_of, versions
 from sluice.ingest.keeping import adds_up, check, sweep
 from sluice.ingest.recall import Band, K, Recall, bands, measure
 from sluice.ingest.writing import Version, divide, indexed
-from sluice.model import IndexedChunk
+from sluice.model import Account, IndexedChunk
+from sluice.ports import Vectors
 from sluice.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -77,7 +79,8 @@ def compare(
     sampled = _content(catalog, new, drawn)
     _words(catalog, new, chance.sample(sampled, min(len(sampled), _QUESTIONS)))
     questions = _questions(sampled, chance)
-    asked = new.embedder.embed(questions)
+    account = Account(run_id=run_of(new.collection))
+    asked = new.embedder.embed(questions, Metered(Purse(catalog), account))
     found = bands(by_acl, cap=settings.scope_cap, chance=chance)
     recalls = measure(catalog, new, found, asked)
     for each in recalls:
@@ -92,7 +95,7 @@ def compare(
         chunks=chunks,
         sampled=len(drawn),
         recalls=tuple(recalls),
-        overlap=_overlap(collections, new, found[-1:], questions, settings.dense_weight),
+        overlap=_overlap(collections, new, found[-1:], questions, asked, settings.dense_weight),
     )
 
 
@@ -202,6 +205,7 @@ def _overlap(
     new: Opened,
     wide: Sequence[Band],
     questions: Sequence[str],
+    asked: Vectors,
     dense_weight: float,
 ) -> float | None:
     """How many of the first ten are the same as where is served, if that is of the same recipe.
@@ -209,17 +213,16 @@ def _overlap(
     Raises:
         IndexUnavailable: the new one cannot be read.
     """
+    pairs = list(zip(questions, asked, strict=True))
     try:
         old = collections.serving()
         if old.collection.recipe != new.collection.recipe:
             return None
-        before = [
-            _first(old, each.scope, text, dense_weight) for each in wide for text in questions
-        ]
+        before = [_first(old, each.scope, *pair, dense_weight) for each in wide for pair in pairs]
     except (IndexUnavailable, ConfigurationError) as error:  # a reason to move away from it
         _log.warning("not compared with what serves: %s", error)
         return None
-    after = [_first(new, each.scope, text, dense_weight) for each in wide for text in questions]
+    after = [_first(new, each.scope, *pair, dense_weight) for each in wide for pair in pairs]
     shares = [
         len(one & other) / max(len(one), len(other))
         for one, other in zip(before, after, strict=True)
@@ -229,10 +232,9 @@ def _overlap(
 
 
 def _first(
-    opened: Opened, scope: frozenset[int], question: str, dense_weight: float
+    opened: Opened, scope: frozenset[int], question: str, vector: Vectors, dense_weight: float
 ) -> set[tuple[int, int]]:
     """The first ten hits, as an answer would have them."""
-    vector = opened.embedder.embed([question])[0]
     keyword = opened.index.search_terms(analyse(question), scope, DEPTH)
     dense = opened.index.search_vector(vector, scope, DEPTH)
     best = fuse(keyword, dense, dense_weight)[:K]

@@ -6,20 +6,27 @@ from what the catalog says of it, with vectors from the cache where it has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import sqlalchemy as sa
 
 from sluice.catalog import Catalog, documents, permissions, placements
 from sluice.collections import Opened
+from sluice.ingest.ahead import embed_ahead
 from sluice.ingest.keeping import adds_up, check
 from sluice.ingest.progress import Progress
 from sluice.ingest.writing import Version, Writer, Written, batches
-from sluice.model import Document
+from sluice.model import Account, Collection, Document, Policy
 
-_RUN = "index:"  # and the number of the collection: the run that pays
+_READ = 500  # generations at a time
 _LISTED = 50_000  # generations; to find out which are missing, all are looked at
+
+
+def run_of(collection: Collection) -> str:
+    """The run that pays for what a collection is given."""
+    return f"index:{collection.collection_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +67,10 @@ def fill(
 
     Raises:
         IndexUnavailable: the collection cannot be written, or does not hold what was written.
+        StillEmbedding: a provider works on what it lacks; call again in a while.
+        EmbeddingError, BudgetExhausted: what it lacks cannot be embedded.
     """
-    writer = Writer(catalog, to, progress, f"{_RUN}{to.collection.collection_id}")
+    writer = Writer(catalog, to, progress, run_of(to.collection))
     chosen = to.collection.collection_id
     if not adds_up(catalog, to):  # something was lost, or was left behind
         check(catalog, to)
@@ -73,6 +82,7 @@ def fill(
             missing = placements.missing(connection, chosen, limit=_LISTED)
         if not missing:
             return done
+        _embed_ahead(catalog, to, missing, progress)
         for some in batches(missing, batch):
             with catalog.begin() as connection:
                 wanted = versions(connection, some)
@@ -82,6 +92,25 @@ def fill(
             left = max(0, done.left - len(some))
             done += Filled(documents=len(wanted), left=left, written=written)
             told(done)
+
+
+def _embed_ahead(catalog: Catalog, to: Opened, missing: Sequence[int], progress: Progress) -> None:
+    """Each source's part, so that each pays for its own and says where its texts may go."""
+    if to.embedder.host is None:
+        return
+    with catalog.begin() as connection:
+        by_source = documents.by_source(connection, missing)
+    for source, generations in by_source.items():
+        account = Account(source=source, run_id=run_of(to.collection))
+        wanted = partial(_texts, catalog, generations)
+        embed_ahead(catalog, to, wanted, Policy(), account, progress)
+
+
+def _texts(catalog: Catalog, generations: Sequence[int]) -> Iterator[Document]:
+    for some in batches(generations, _READ):
+        with catalog.begin() as connection:
+            found = documents.versions(connection, some)
+        yield from found.values()
 
 
 def versions(connection: sa.Connection, generations: Sequence[int]) -> list[Version]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from sluice.catalog import collections, costs, documents, permissions, placements, runs
-from sluice.collections import Opened
 from sluice.documents import to_document
+from sluice.embedding import open_embedder
 from sluice.errors import AlreadyRunning
-from sluice.ingest.ahead import embed_ahead
+from sluice.ingest.ahead import delta, embed_ahead, outlook, to_build
 from sluice.ingest.build import Builder, Built
 from sluice.ingest.keeping import collect, lost, optimize
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, plan
 from sluice.ingest.progress import Progress
+from sluice.ingest.tiers import Outlook
 from sluice.ingest.work import Work, grants, left_to_do
 from sluice.model import Account, Document, RunSummary
 from sluice.ports import Source
@@ -51,7 +53,8 @@ def publish(
             work = left_to_do(pipeline, source)
             if work is None or not work.validated:  # left to the run that landed something newer
                 return _finish(pipeline, source, run_id, (), {}, Built(), progress)
-            todo = _plan(pipeline, source, work, receiving[0])
+            gone = lost(pipeline.catalog, receiving[0], source.name)
+            todo = _plan(source, work, gone)
             with pipeline.catalog.begin() as connection:
                 acl_ids = permissions.ensure_acls(
                     connection, source.name, {each.acl_key for each in todo.builds}
@@ -59,7 +62,12 @@ def publish(
         with progress.stage("embed"):
             account = Account(source=source.name, run_id=run_id)
             embed_ahead(
-                pipeline.catalog, receiving[0], todo.builds, source.policy, account, progress
+                pipeline.catalog,
+                receiving[0],
+                partial(to_build, pipeline.catalog, todo.builds),
+                source.policy,
+                account,
+                progress,
             )
         builder = Builder(
             pipeline.catalog,
@@ -84,7 +92,30 @@ def publish(
         return _finish(pipeline, source, run_id, work.load_ids, counts, built, progress)
 
 
-def _plan(pipeline: Pipeline, source: Source, work: Work, serving: Opened) -> Plan:
+def look_ahead(pipeline: Pipeline, source: Source, embedder: str | None = None) -> Outlook:
+    """What the next publish of what has landed would embed, and what that costs.
+
+    Args:
+        pipeline: what to work with.
+        source: whose.
+        embedder: by name; None: of the collection that serves, or as settings say.
+
+    Raises:
+        ConfigurationError: there is no such embedder.
+        SourceUnavailable: what has landed is no complete listing.
+    """
+    settings, catalog = pipeline.settings, pipeline.catalog
+    with catalog.begin() as connection:
+        serving = collections.serving(connection)
+    name = embedder or (serving.embedder if serving else settings.embedder)
+    opened = open_embedder(name, settings.endpoints)
+    work = left_to_do(pipeline, source)
+    builds = _plan(source, work, frozenset()).builds if work else ()
+    found = delta(catalog, opened, to_build(catalog, builds))
+    return outlook(catalog, opened, name, found, source.policy, Account(source=source.name))
+
+
+def _plan(source: Source, work: Work, gone: frozenset[int]) -> Plan:
     incoming: dict[str, Document] = {}
     for row in work.rows:
         if row.key not in work.rejected:
@@ -92,7 +123,7 @@ def _plan(pipeline: Pipeline, source: Source, work: Work, serving: Opened) -> Pl
             document = to_document(source.draft(row), source.name, acl_key or "")
             incoming[document.id] = document
     listed = {f"{source.name}:{key}": acl_key for key, acl_key in work.listing.acl_keys.items()}
-    return plan(work.known, incoming, listed, lost=lost(pipeline.catalog, serving, source.name))
+    return plan(work.known, incoming, listed, lost=gone)
 
 
 def _flip(
