@@ -112,7 +112,7 @@ def translating(subject: str) -> Iterator[None]:
 def certain(error: openai.OpenAIError) -> bool:
     """Whether nothing was done, and so nothing is billed: it was refused, or never sent."""
     if isinstance(error, openai.APIStatusError):
-        return error.status_code < 500
+        return error.status_code not in {502, 504}  # a proxy's word: what is behind it may go on
     return type(error.__cause__).__name__ in {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 
 
