@@ -101,8 +101,8 @@ def reindex_dag(*, runbook: str | None, owner: str = "data") -> DAG:
             with _migration() as migration:
                 return {"documents": migration.switch(_told).documents}
 
-        waits = PatientOperator(task_id="build", work=build)
-        chain(forecast(), waits, compare(), switch())
+        first = forecast()
+        chain(first, PatientOperator(task_id="build", work=build), compare(), switch())
     return dag
 
 
