@@ -149,8 +149,8 @@ def _ask(urls: Mapping[str, str], home: Path, when: str) -> dict[str, Any]:
     from sluice import ingest
     from sluice.access import Access
     from sluice.audit import Audit
-    from sluice.budget import Purse
     from sluice.keys import Keys
+    from sluice.metering import Metered
     from sluice.model import PUBLIC, Principal
     from sluice.retrieve import Retriever
     from sluice.settings import Settings
@@ -163,7 +163,7 @@ def _ask(urls: Mapping[str, str], home: Path, when: str) -> dict[str, Any]:
         access,
         pipeline.collections.serving,
         Audit(pipeline.catalog),
-        Purse(pipeline.catalog),
+        lambda account: Metered(pipeline.catalog, account),
         dense_weight=settings.dense_weight,
         max_question=settings.max_question,
         max_hits=settings.max_hits,

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -30,9 +31,9 @@ from quality import DATA, MODES, Collection
 from sluice import ingest
 from sluice.access import Access
 from sluice.audit import Audit
-from sluice.budget import Purse
 from sluice.catalog import Catalog, placements, scope
 from sluice.collections import Opened
+from sluice.metering import Metered
 from sluice.model import PUBLIC, Caller, Hit, Principal
 from sluice.retrieve import Retriever
 from sluice.settings import Settings
@@ -119,7 +120,7 @@ class Side:
             Access(self.catalog, self.settings.scope_cap),
             lambda: self.opened,
             Audit(self.catalog),
-            Purse(self.catalog),
+            partial(Metered, self.catalog),
             dense_weight=weight,
             max_question=self.settings.max_question,
             max_hits=EVERYTHING,

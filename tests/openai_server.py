@@ -16,7 +16,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -55,10 +55,16 @@ class Problem(Exception):  # it is what the API calls an error
     """What the API answers when it refuses."""
 
     def __init__(
-        self, status: int, message: str, code: str | None = None, param: str | None = None
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        after: float | None = None,
     ):
         kind = "invalid_request_error" if status != 429 else "requests"
         self.status = status
+        self.after = after
         self.error = {"message": message, "type": kind, "param": param, "code": code}
         super().__init__(message)
 
@@ -82,6 +88,7 @@ class OpenAIServer:
     faults: deque[tuple[str, Fault]] = field(default_factory=deque)  # "POST /v1/embeddings", what
     chaos: Callable[[str, str], Fault | None] = lambda _method, _path: None
     rate: int | None = None  # requests a second
+    a_minute: tuple[int, int] | None = None  # requests and tokens; every answer says what is left
     latency: float = 0.0  # seconds of a request for embeddings
     at_a_time: int | None = None  # requests that it works on; more wait
     charged: dict[str, Counter[tuple[str, str]]] = field(
@@ -92,6 +99,7 @@ class OpenAIServer:
     files: dict[str, Stored] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     batches: Any = None  # see openai_batches.Batches
+    _full: dict[str, float] = field(default_factory=dict)  # when each limit is free again
     _seen: deque[float] = field(default_factory=deque)
     _turns: threading.Semaphore | None = None
 
@@ -134,6 +142,8 @@ class OpenAIServer:
                 f"Requested {sum(counts)} tokens, max {MOST_TOKENS} tokens per request",
                 "max_tokens_per_request",
             )
+        if tier == "standard" and self.a_minute:
+            self.take(sum(counts))
         with self.lock:
             self.charged[tier].update((model, each) for each in texts)
             self.tokens[tier, model] += sum(counts)
@@ -168,6 +178,41 @@ class OpenAIServer:
             if len(self._seen) >= self.rate:
                 raise Problem(429, "Rate limit reached for requests", "rate_limit_exceeded")
             self._seen.append(now)
+
+    def take(self, tokens: int) -> None:
+        """Count a request for the limits of a minute, or refuse it."""
+        with self.lock:
+            now = time.monotonic()
+            for (of, limit), asked in zip(self._limits(), (1, tokens), strict=True):
+                full = max(self._full.get(of, now), now) + 60 * asked / limit
+                if full > now + 60:
+                    raise Problem(
+                        429,
+                        f"Rate limit reached for text-embedding-3-small on {of} per min: Limit "
+                        f"{limit}, Requested {asked}.",
+                        "rate_limit_exceeded",
+                        after=full - now - 60,
+                    )
+            for (of, limit), asked in zip(self._limits(), (1, tokens), strict=True):
+                self._full[of] = max(self._full.get(of, now), now) + 60 * asked / limit
+
+    def _limits(self) -> list[tuple[str, int]]:
+        return [("requests", self.a_minute[0]), ("tokens", self.a_minute[1])]  # type: ignore[index]
+
+    def told(self) -> dict[str, str]:
+        """What every answer says of the limits."""
+        if self.a_minute is None:
+            return {}
+        headers, now = {}, time.monotonic()
+        for of, limit in self._limits():
+            reset = max(self._full.get(of, now) - now, 0.0)
+            headers[f"x-ratelimit-limit-{of}"] = str(limit)
+            headers[f"x-ratelimit-remaining-{of}"] = str(int(limit * (1 - reset / 60)))
+            shown = (
+                f"{int(reset // 60)}m{reset % 60:.3f}s" if reset >= 1 else f"{reset * 1e3:.0f}ms"
+            )
+            headers[f"x-ratelimit-reset-{of}"] = shown
+        return headers
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -245,12 +290,13 @@ def _route(server: OpenAIServer, path: str, method: str, handler: Handler) -> Ro
             _authorised(server, request)
             found = handler(server, request, body)
         except Problem as problem:
-            headers = {"retry-after": str(fault.after or 0.02)}
-            told = headers if problem.status in {429, 503} else {}
+            told = server.told()
+            if problem.status in {429, 503}:
+                told["retry-after"] = str(problem.after or fault.after or 0.02)
             return JSONResponse({"error": problem.error}, problem.status, told)
         if fault.drop == "after":
             raise ConnectionAbortedError
-        return _shown(found, fault)
+        return _shown(found, fault, server.told())
 
     async def endpoint(request: Request) -> Response:
         body = await _body(request)
@@ -262,14 +308,14 @@ def _route(server: OpenAIServer, path: str, method: str, handler: Handler) -> Ro
     return Route(path, endpoint, methods=[method])
 
 
-def _shown(found: Any, fault: Fault) -> Response:
+def _shown(found: Any, fault: Fault, headers: dict[str, str]) -> Response:
     if fault.html:
         return Response("<html><body>Welcome</body></html>", media_type="text/html")
     if fault.spoil:
         found = fault.spoil(found)
     if isinstance(found, bytes):
         return Response(found, media_type="application/octet-stream")
-    return Response(json.dumps(found), media_type="application/json")
+    return Response(json.dumps(found), headers=headers, media_type="application/json")
 
 
 async def _body(request: Request) -> Any:
@@ -350,6 +396,3 @@ def unknown_numbers(found: dict[str, Any]) -> dict[str, Any]:
 def incomplete(found: dict[str, Any]) -> dict[str, Any]:
     """One vector too few."""
     return {**found, "data": found["data"][:-1]}
-
-
-__all__ = ["Fault", "OpenAIServer", "Problem", "replace", "start"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sluice.budget import Metered, Purse, most, uses
+from sluice.budget import Purse, most, uses
 from sluice.catalog import Catalog, costs
 from sluice.catalog.costs import EACH, Budget
 from sluice.errors import BudgetExhausted
@@ -179,7 +179,7 @@ def test_two_hundred_racing_workers_never_pass_a_dollar(purse: Purse) -> None:
         for _ in range(3):
             price = Decimal(chance.randrange(1, 40)) / 1000
             try:
-                with Metered(purse, account).paying(spend(str(price), tokens=10)) as charge:
+                with purse.paying(spend(str(price), tokens=10), account) as charge:
                     tokens = chance.choice([0, 5, 10])
                     charge(tokens)
             except BudgetExhausted:

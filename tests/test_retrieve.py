@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as Several
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sluice.access import Access, Freshness, Gated
 from sluice.audit import Audit
-from sluice.budget import Purse
 from sluice.catalog import Catalog, connect
 from sluice.collections import Opened
 from sluice.embedding import open_embedder
@@ -31,6 +31,7 @@ from sluice.errors import (
 from sluice.index.analysis import analyse
 from sluice.index.lance import LanceIndex
 from sluice.keys import Keys
+from sluice.metering import Metered
 from sluice.model import PUBLIC, Caller, Candidate, Principal
 from sluice.ports import Index, Vectors
 from sluice.retrieve import Retriever, trace_id_of
@@ -96,7 +97,7 @@ def retriever(
         access or Access(world.catalog, cap),
         lambda: Opened(HERE, index, EMBEDDER),
         Audit(world.catalog),
-        Purse(world.catalog),
+        partial(Metered, world.catalog),
         dense_weight=dense_weight,
         max_question=4000,
         max_hits=100,

@@ -14,6 +14,9 @@ The modules, in the order the data flows:
     retrieve     a question becomes permitted Hits
     audit        the proof of every read
 
+Between: ``collections`` opens what an index and its embedder are; ``budget``, ``limits`` and
+``metering`` let requests to a provider go, paid for and in turn.
+
 Below them: ``catalog`` (Postgres, the authority), ``ports``, ``settings``, ``model``, ``errors``.
 Above them: ``flows`` (Airflow), ``api``, ``cli``, ``stack`` (everything on one machine).
 """

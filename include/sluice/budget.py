@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from typing import Literal
@@ -20,7 +20,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from sluice.catalog import Catalog, costs
-from sluice.catalog.costs import EACH, Budget, Hold, Use, Used
+from sluice.catalog.costs import EACH, Budget, Hold, Per, Use, Used
 from sluice.errors import BudgetExhausted
 from sluice.model import Account, Spend
 from sluice.ports import Charge
@@ -33,24 +33,15 @@ def uses(account: Account, model: str, day: date) -> list[Use]:
 
     A pure function: what reserves and what settles must name the same rows.
     """
-    names = {
-        "tenant": EACH,
-        "source": account.source,
-        "model": model,
-        "team": account.team,
-        "user": account.user,
-        "agent": account.agent,
-    }
-    periods = {
+    periods: dict[Per, str | None] = {
         "day": day.isoformat(),
         "month": f"{day:%Y-%m}",
         "run": account.run_id,
         "request": account.request,
     }
     return sorted(
-        Use(level=level, name=name, per=per, period=period)  # type: ignore[arg-type]  # of the keys above
-        for level, name in names.items()
-        if name is not None
+        Use(level=level, name=name, per=per, period=period)
+        for level, name in costs.levels(account, model).items()
         for per, period in periods.items()
         if period is not None
     )
@@ -202,19 +193,6 @@ def _close(connection: sa.Connection, held: Hold, kind: str, tokens: int, dollar
     if costs.event(connection, kind, held, tokens, dollars):
         known = uses(held.account, held.spend.model, held.day)
         costs.give(connection, known, held.spend.dollars if freed else Decimal(0), dollars)
-
-
-class Metered:
-    """``ports.Meter``: everything is paid by one account."""
-
-    def __init__(self, purse: Purse, account: Account):
-        """``account`` pays out of ``purse``."""
-        self._purse = purse
-        self._account = account
-
-    def paying(self, spend: Spend) -> AbstractContextManager[Charge]:
-        """Hold the price while the body works."""
-        return self._purse.paying(spend, self._account)
 
 
 def _exhausted(use: Use, limit: Decimal, left: Decimal, spend: Spend) -> BudgetExhausted:

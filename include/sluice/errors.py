@@ -17,6 +17,7 @@
     ├── AlreadyRunning            another run of this source holds the lock
     ├── EmbeddingError            texts cannot be embedded
     │   ├── EmbedderUnavailable   not now; the next try may succeed
+    │   ├── EmbedderBusy          its limits are used up; nothing was sent
     │   ├── EmbedderRefused       not like this: key, model, answer or text are wrong
     │   ├── PlacementRefused      a sensitive source may not be sent to that machine
     │   └── StillEmbedding        a provider works on it; run again in a while
@@ -120,6 +121,10 @@ class EmbedderUnavailable(EmbeddingError):
     ):
         self.after = after
         super().__init__(happened, subject=subject, cure=cure)
+
+
+class EmbedderBusy(EmbeddingError):
+    """As much is asked of the embedder as it allows; nothing was sent."""
 
 
 class EmbedderRefused(EmbeddingError):

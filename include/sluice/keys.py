@@ -21,7 +21,7 @@ from sluice.model import PUBLIC, Caller, Principal, PrincipalKind, require_aware
 
 ANYONE = "anyone"
 _FORM = re.compile(r"slc_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
-_AGENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NOTHING = hashlib.sha256(b"").digest()
 
 
@@ -32,7 +32,11 @@ class Keys:
         self._catalog = catalog
 
     def create(
-        self, agent: str, acts_for: Collection[Principal], expires_at: datetime | None = None
+        self,
+        agent: str,
+        acts_for: Collection[Principal],
+        expires_at: datetime | None = None,
+        team: str | None = None,
     ) -> str:
         """Make a key for ``agent`` and return it. It is never seen again.
 
@@ -41,22 +45,24 @@ class Keys:
             acts_for: people, groups and domains on whose behalf it may ask, or ``public`` for
                 everyone.
             expires_at: the key opens nothing from this instant on.
+            team: whose limits and budgets the agent counts to.
 
         Raises:
-            BadInput: the agent's name is not one, or the key would act for nobody.
+            BadInput: the agent's or the team's name is not one, or the key would act for nobody.
         """
-        if not _AGENT.fullmatch(agent):
-            raise BadInput(
-                "an agent's name has 1 to 64 letters, digits, dots, dashes and underscores",
-                subject=repr(agent[:80]),
-            )
+        for whose, name in (("an agent", agent), ("a team", team or "none")):
+            if not _NAME.fullmatch(name):
+                raise BadInput(
+                    f"{whose}'s name has 1 to 64 letters, digits, dots, dashes and underscores",
+                    subject=repr(name[:80]),
+                )
         if not acts_for:
             raise BadInput("the key would act for nobody", cure="Name someone with --for")
         if expires_at is not None:
             require_aware(expires_at, "expires_at")
         key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         with self._catalog.begin() as connection:
-            rows.insert(connection, key_id, agent, _digest(secret), acts_for, expires_at)
+            rows.insert(connection, key_id, agent, _digest(secret), acts_for, expires_at, team)
         return f"slc_{key_id}_{secret}"
 
     def authenticate(self, presented: str) -> Caller:
@@ -75,7 +81,7 @@ class Keys:
         right = hmac.compare_digest(_digest(secret), expected)
         if stored is None or not right or not stored.live:
             raise _refused()
-        return Caller(agent=stored.agent, key_id=key_id, acts_for=stored.acts_for)
+        return Caller(agent=stored.agent, key_id=key_id, acts_for=stored.acts_for, team=stored.team)
 
     def every(self) -> list[Key]:
         """All keys, the oldest first, without their secrets."""

@@ -17,8 +17,10 @@ from sluice.model import (
     Identity,
     IndexedChunk,
     LandedRow,
+    Limit,
     Membership,
     Policy,
+    Quota,
     Spend,
     Tier,
     Window,
@@ -31,14 +33,20 @@ Charge = Callable[[int], None]  # says how many tokens were billed
 class Meter(Protocol):
     """Lets requests to a provider go: as fast as limits allow, and never past a budget."""
 
-    def paying(self, spend: Spend) -> AbstractContextManager[Charge]:
-        """Wait for a turn and hold the price while the body works.
+    def paying(self, spend: Spend, limit: Limit) -> AbstractContextManager[Charge]:
+        """Wait for a turn at the endpoint, which allows ``limit``; hold the price meanwhile.
 
-        The body says what was really billed; if it does not, nothing was.
+        The body says what was really billed; if it does not, nothing was. Documents wait as long
+        as it takes, questions hardly.
 
         Raises:
             BudgetExhausted: it would cost more than somebody allowed. The body does not run.
+            Overloaded: whoever asks a question has asked too much.
+            EmbedderBusy: the endpoint takes no more questions at the moment.
         """
+
+    def heard(self, endpoint: str, quota: Quota) -> None:
+        """Note what an endpoint says of its limits, for everybody who asks it."""
 
 
 class Embedder(Protocol):

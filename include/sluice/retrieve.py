@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 from sluice.access import ANY_AGE, Access, Freshness, Gated, Permitted, PermittedDocument, Scope
 from sluice.audit import ANSWERED, DEGRADED, Audit, Read
-from sluice.budget import Metered, Purse
 from sluice.collections import Opened, Serving
 from sluice.errors import (
     BadInput,
@@ -69,7 +68,7 @@ class Retriever:
         access: Access,
         serving: Serving,
         audit: Audit,
-        purse: Purse,
+        meter: Callable[[Account], Meter],
         *,
         dense_weight: float,
         max_question: int,
@@ -78,7 +77,7 @@ class Retriever:
         self._access = access
         self._serving = serving
         self._audit = audit
-        self._purse = purse
+        self._pays = meter
         self._dense_weight = dense_weight
         self._max_question = max_question
         self._max_hits = max_hits
@@ -108,7 +107,8 @@ class Retriever:
         """
         self._require_sane(question, k)
         trace_id = trace_id or new_trace_id()
-        asked = _Question(question, self._meter(caller, person, trace_id), self._dense_weight)
+        account = Account(agent=caller.agent, team=caller.team, user=str(person), request=trace_id)
+        asked = _Question(question, self._pays(account), self._dense_weight)
         try:
             scope, gated = self._find(caller, person, asked, k, freshness)
         except (Refused, IndexUnavailable, ConfigurationError, *_NOT_EMBEDDED, Overloaded) as error:
@@ -174,9 +174,6 @@ class Retriever:
             raise BadInput("a question has no NUL and no lone surrogate", subject="query")
         if not 1 <= k <= self._max_hits:
             raise BadInput(f"k is 1 to {self._max_hits}", subject="k")
-
-    def _meter(self, caller: Caller, person: Principal, trace_id: str) -> Meter:
-        return Metered(self._purse, Account(agent=caller.agent, user=str(person), request=trace_id))
 
     def _find(
         self, caller: Caller, person: Principal, asked: _Question, k: int, freshness: Freshness

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import openai_server
+import providers
 import pytest
 from openai_server import Fault, OpenAIServer
-from sluice.embedding import open_embedder
+from sluice.embedding import answers, open_embedder
 from sluice.embedding.remote import RemoteEmbedder
 from sluice.errors import (
     BadInput,
@@ -22,7 +23,7 @@ from sluice.errors import (
     EmbedderUnavailable,
     Overloaded,
 )
-from sluice.model import Spend
+from sluice.model import Limit, Quota, Spend
 from sluice.ports import Charge
 
 EMBED = "POST /v1/embeddings"
@@ -32,14 +33,19 @@ class Tally:
     """A meter that allows everything and remembers it."""
 
     def __init__(self) -> None:
+        self.told: list[Quota] = []
         self.asked: list[Spend] = []
         self.charged: list[int] = []
 
     @contextmanager
-    def paying(self, spend: Spend) -> Iterator[Charge]:
+    def paying(self, spend: Spend, limit: Limit) -> Iterator[Charge]:
         """Let it go."""
         self.asked.append(spend)
         yield self.charged.append
+
+    def heard(self, endpoint: str, quota: Quota) -> None:
+        """Remember it too."""
+        self.told.append(quota)
 
 
 @pytest.fixture
@@ -64,16 +70,14 @@ def reach(
     *,
     model: str = "text-embedding-3-small",
     further: str = "",
-    base_url: str | None = None,
 ) -> RemoteEmbedder:
     """Open an embedder of an endpoint that is described in a file."""
-    monkeypatch.setenv("GATEWAY_KEY", server.key)
-    file = folder / f"endpoints{time.monotonic_ns()}.toml"
-    name = model.partition("@")[0]
-    file.write_text(
-        f'[gateway]\nbase_url = "{base_url or server.url}"\napi_key = "GATEWAY_KEY"\nbatch = true\n'
-        f'timeout = 2.0\n{further}\n[gateway.models."{name}"]\ndimensions = 1536\nshortens = true\n'
-        'prices = [{ from = 2024-01-25, standard = "0.02", batch = "0.01" }]\n'
+    file = providers.endpoints(
+        server,
+        folder,
+        monkeypatch,
+        model=model.partition("@")[0],
+        extra=f"timeout = 2.0\n{further}",
     )
     found = open_embedder(f"gateway/{model}", file)
     assert isinstance(found, RemoteEmbedder)
@@ -251,6 +255,50 @@ def test_more_questions_than_can_be_embedded_are_refused_at_once(
     assert refused and all(each.after == 1.0 for each in refused)
     assert len(refused) == sum(each is not None for each in errors)
     assert len(errors) - len(refused) >= 32
+
+
+def test_what_an_endpoint_says_of_its_limits_is_passed_on_when_little_is_left(
+    server: OpenAIServer, embedder: RemoteEmbedder
+) -> None:
+    """In requests or tokens a minute, with the seconds until all of it is free again."""
+    server.a_minute = (10, 1_000)
+    tally = Tally()
+    embedder.embed(["few tokens"], tally)
+    assert tally.told == []
+    embedder.embed(["token " * 600], tally)
+    (told,) = tally.told
+    assert (told.requests, told.tokens, told.requests_full) == (None, 1_000, 0.0)
+    assert 30 < told.tokens_full <= 60
+
+
+def test_who_is_told_to_wait_tells_all_others(
+    server: OpenAIServer, embedder: RemoteEmbedder
+) -> None:
+    """Nobody else has to be refused to know it; more than two minutes are never waited for."""
+    server.faults.append((EMBED, Fault(status=429, after=0.1)))
+    tally = Tally()
+    embedder.embed(["text"], tally)
+    assert [each.pause for each in tally.told] == [0.1]
+    server.faults.append((EMBED, Fault(status=429, after=86_400)))
+    with pytest.raises(EmbedderUnavailable):
+        embedder.ask("text", tally)
+    assert tally.told[-1].pause == 120.0
+
+
+@pytest.mark.parametrize(
+    ("shown", "seconds"), [("1s", 1), ("6m0s", 360), ("20ms", 0.02), ("1h2m3.5s", 3723.5)]
+)
+def test_durations_are_read_as_they_are_shown(shown: str, seconds: float) -> None:
+    """As Go prints them; longer than two minutes is two minutes, and nonsense is nothing."""
+    headers = {
+        "x-ratelimit-limit-tokens": "100",
+        "x-ratelimit-remaining-tokens": "1",
+        "x-ratelimit-reset-tokens": shown,
+    }
+    found = answers.quota(headers)
+    assert found is not None and found.tokens_full == min(seconds, 120)
+    for nonsense in ("", "soon", "1", "-1s", "1s!"):
+        assert answers.quota({**headers, "x-ratelimit-reset-tokens": nonsense}) is None
 
 
 @pytest.mark.parametrize(

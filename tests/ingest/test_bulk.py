@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import openai_server
+import providers
 import pytest
 from openai_batches import Outcome
 from openai_server import Fault, OpenAIServer
+from providers import NAME
 from sluice.budget import Purse
 from sluice.catalog import Catalog, batches, costs, embeddings
 from sluice.catalog.costs import EACH, Budget
@@ -26,7 +28,6 @@ from sluice.ingest.bulk import Bulk
 from sluice.model import Account
 from sluice.model.text import digest
 
-NAME = "gateway/text-embedding-3-small@8"
 RUN = Account(source="wiki", run_id="wiki:1")
 SCHEDULES = 1_000
 
@@ -47,16 +48,8 @@ def embedder(
     provider: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> RemoteEmbedder:
     """An embedder that reaches it. What earlier tests did to the provider is forgotten."""
-    provider.batches.__init__(provider)
-    provider.chaos = lambda _method, _path: None
-    provider.faults.clear()
-    monkeypatch.setenv("GATEWAY_KEY", provider.key)
-    file = tmp_path / "endpoints.toml"
-    file.write_text(
-        f'[gateway]\nbase_url = "{provider.url}"\napi_key = "GATEWAY_KEY"\nbatch = true\n'
-        '[gateway.models."text-embedding-3-small"]\ndimensions = 1536\nshortens = true\n'
-        'prices = [{ from = 2024-01-25, standard = "0.02", batch = "0.01" }]\n'
-    )
+    providers.forget(provider)
+    file = providers.endpoints(provider, tmp_path, monkeypatch)
     found = open_embedder(NAME, file)
     assert isinstance(found, RemoteEmbedder)
     return found

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from functools import cached_property
+from functools import cached_property, partial
 
 from sluice.access import Access
 from sluice.audit import Audit
-from sluice.budget import Purse
 from sluice.catalog import Catalog, open_catalog, placements
 from sluice.catalog import collections as rows
 from sluice.collections import Collections, Opened
 from sluice.embedding import open_embedder
 from sluice.errors import IndexUnavailable
 from sluice.keys import Keys
+from sluice.metering import Metered
 from sluice.retrieve import Retriever
 from sluice.settings import Settings
 
@@ -69,7 +69,7 @@ class Services:
             Access(self.catalog, self.settings.scope_cap),
             self.collections.serving,
             Audit(self.catalog),
-            Purse(self.catalog),
+            partial(Metered, self.catalog),
             dense_weight=self.settings.dense_weight,
             max_question=self.settings.max_question,
             max_hits=self.settings.max_hits,

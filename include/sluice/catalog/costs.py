@@ -61,6 +61,19 @@ class Cost:
     dollars: Decimal
 
 
+def levels(account: Account, model: str) -> dict[Level, str]:
+    """Everybody whom a request counts for, on each level."""
+    names: dict[Level, str | None] = {
+        "tenant": EACH,
+        "source": account.source,
+        "model": model,
+        "team": account.team,
+        "user": account.user,
+        "agent": account.agent,
+    }
+    return {level: name for level, name in names.items() if name is not None}
+
+
 def budgets(connection: sa.Connection) -> list[Budget]:
     """Every budget there is."""
     rows = connection.execute(

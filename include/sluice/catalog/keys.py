@@ -19,6 +19,7 @@ class Key:
 
     key_id: str
     agent: str
+    team: str | None
     acts_for: tuple[Principal, ...]
     created_at: datetime
     expires_at: datetime | None
@@ -30,6 +31,7 @@ class Stored:
     """What a presented key is compared with."""
 
     agent: str
+    team: str | None
     acts_for: frozenset[Principal]
     secret_hash: bytes
     live: bool
@@ -42,18 +44,20 @@ def insert(
     secret_hash: bytes,
     acts_for: Collection[Principal],
     expires_at: datetime | None,
+    team: str | None,
 ) -> None:
     """Store a new key."""
     connection.execute(
         sa.text(
             """
-            INSERT INTO sluice.api_key (key_id, agent, secret_hash, acts_for, expires_at)
-            VALUES (:key_id, :agent, :secret_hash, :acts_for, :expires_at)
+            INSERT INTO sluice.api_key (key_id, agent, team, secret_hash, acts_for, expires_at)
+            VALUES (:key_id, :agent, :team, :secret_hash, :acts_for, :expires_at)
             """
         ),
         {
             "key_id": key_id,
             "agent": agent,
+            "team": team,
             "secret_hash": secret_hash,
             "acts_for": sorted(str(each) for each in acts_for),
             "expires_at": expires_at,
@@ -65,7 +69,7 @@ def find(connection: sa.Connection, key_id: str) -> Stored | None:
     """The key with this id; whether it is live is said by the database's clock."""
     row = connection.execute(
         sa.text(
-            f"SELECT agent, acts_for, secret_hash, {_LIVE} AS live"  # noqa: S608  # a constant
+            f"SELECT agent, team, acts_for, secret_hash, {_LIVE} AS live"  # noqa: S608  # a constant
             " FROM sluice.api_key WHERE key_id = :key_id"
         ),
         {"key_id": key_id},
@@ -74,6 +78,7 @@ def find(connection: sa.Connection, key_id: str) -> Stored | None:
         return None
     return Stored(
         agent=row.agent,
+        team=row.team,
         acts_for=frozenset(Principal(each) for each in row.acts_for),
         secret_hash=bytes(row.secret_hash),
         live=row.live,
@@ -96,7 +101,7 @@ def every(connection: sa.Connection) -> list[Key]:
     """All keys, the oldest first."""
     rows = connection.execute(
         sa.text(
-            "SELECT key_id, agent, acts_for, created_at, expires_at, revoked_at"
+            "SELECT key_id, agent, team, acts_for, created_at, expires_at, revoked_at"
             " FROM sluice.api_key ORDER BY created_at, key_id"
         )
     )
@@ -104,6 +109,7 @@ def every(connection: sa.Connection) -> list[Key]:
         Key(
             key_id=row.key_id,
             agent=row.agent,
+            team=row.team,
             acts_for=tuple(Principal(each) for each in row.acts_for),
             created_at=row.created_at,
             expires_at=row.expires_at,

@@ -17,6 +17,7 @@ from sluice.cli import (
     embed,
     index,
     keys,
+    limits,
     prepare,
     quarantine,
     search,
@@ -64,6 +65,7 @@ app.add_typer(costs.app, name="budget")
 app.add_typer(embed.app, name="embed")
 app.add_typer(index.app, name="index")
 app.add_typer(keys.app, name="keys")
+app.add_typer(limits.app, name="limit")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(sources.app, name="sources")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, TypeVar, get_args
 
 import typer
 
@@ -13,9 +13,11 @@ from sluice.cli.session import services
 from sluice.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
-    from sluice.catalog.costs import Budget, Level, Per
+    from sluice.catalog.costs import Budget, Level
 
 app = typer.Typer(help="Budgets: list, set, remove.", no_args_is_help=True)
+
+T = TypeVar("T")
 
 _MONTH = timedelta(days=31)
 LevelName = Annotated[
@@ -98,7 +100,10 @@ def set_(
     from sluice.catalog import costs as rows
 
     budget = rows.Budget(
-        level=_level(level), name=_name(level, name), per=_per(per), dollars=_dollars(dollars)
+        level=level_of(level),
+        name=name_of(level, name),
+        per=_one_of(get_args(rows.Per), per, "period"),
+        dollars=_dollars(dollars),
     )
     with services() as opened, opened.catalog.begin() as connection:
         rows.set_budget(connection, budget)
@@ -113,8 +118,9 @@ def remove(level: LevelName, name: Name, per: Period = "day", as_json: AsJson = 
     """Allow anything again."""
     from sluice.catalog import costs as rows
 
+    chosen = level_of(level), name_of(level, name), _one_of(get_args(rows.Per), per, "period")
     with services() as opened, opened.catalog.begin() as connection:
-        if not rows.remove_budget(connection, _level(level), _name(level, name), _per(per)):
+        if not rows.remove_budget(connection, *chosen):
             raise NotFound(
                 "no such budget",
                 subject=f"{level} {name} per {per}",
@@ -132,28 +138,34 @@ def _said(budget: Budget) -> str:
     return f"${budget.dollars:f} a {budget.per} for {each or 'the '}{budget.level}{name}"
 
 
-def _level(text: str) -> Level:
+def level_of(text: str) -> Level:
+    """The level that is called so.
+
+    Raises:
+        BadInput: none is.
+    """
     from sluice.catalog.costs import Level
 
-    for each in get_args(Level):
-        if text == each:
-            return each  # type: ignore[no-any-return]
-    raise BadInput("no such level", subject=text, cure=f"Write one of {', '.join(get_args(Level))}")
+    return _one_of(get_args(Level), text, "level")
 
 
-def _per(text: str) -> Per:
-    from sluice.catalog.costs import Per
+def name_of(level: str, text: str) -> str:
+    """Whose budget or limit it is.
 
-    for each in get_args(Per):
-        if text == each:
-            return each  # type: ignore[no-any-return]
-    raise BadInput("no such period", subject=text, cure=f"Write one of {', '.join(get_args(Per))}")
-
-
-def _name(level: str, text: str) -> str:
+    Raises:
+        BadInput: a tenant is named, other than the one that settings choose.
+    """
     if level == "tenant" and text != "*":
         raise BadInput("a tenant's name is *", subject=text, cure="Set SLUICE_TENANT to choose one")
     return text
+
+
+def _one_of(known: tuple[T, ...], text: str, what: str) -> T:
+    for each in known:
+        if text == each:
+            return each
+    names = ", ".join(map(str, known))
+    raise BadInput(f"no such {what}", subject=text, cure=f"Write one of {names}")
 
 
 def _dollars(text: str) -> Decimal:

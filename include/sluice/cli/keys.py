@@ -34,13 +34,16 @@ def create(
         str | None,
         typer.Option(help="When it ends: 2027-01-31 or 2027-01-31T18:00+01:00 (UTC if no zone)."),
     ] = None,
+    team: Annotated[
+        str | None, typer.Option(help="Whose limits and budgets the agent counts to.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it. It is shown once; only a digest of it is kept."""
     from sluice.keys import acts_for
 
     with services() as opened:
-        key = opened.keys.create(agent, acts_for(names), _moment(expires))
+        key = opened.keys.create(agent, acts_for(names), _moment(expires), team)
     if as_json:
         print_json({"key": key, "key_id": key.split("_")[1], "agent": agent})
     else:
@@ -59,11 +62,12 @@ def list_(as_json: AsJson = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("key id", "agent", "acts for", "created", "expires", "state", box=None)
+    table = Table("key id", "agent", "team", "acts for", "created", "expires", "state", box=None)
     for each in keys:
         table.add_row(
             each.key_id,
             each.agent,
+            each.team or "–",
             Text(", ".join(_whom(who) for who in each.acts_for)),
             f"{each.created_at:%Y-%m-%d %H:%M}",
             f"{each.expires_at:%Y-%m-%d %H:%M}" if each.expires_at else "never",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,8 +15,10 @@ import numpy as np
 import openai
 
 from sluice.errors import EmbedderRefused, EmbedderUnavailable, EmbeddingError
+from sluice.model import Quota
 from sluice.ports import Vectors
 
+LONGEST_WAIT = 120.0  # seconds that a server may ask for; then the task is tried again later
 _LENGTH = 200  # characters of what a server said that are repeated
 
 
@@ -86,6 +89,54 @@ def usage(answer: Mapping[str, Any], counted: int) -> int:
     said = answer.get("usage")
     tokens = said.get("prompt_tokens") if isinstance(said, dict) else None
     return tokens if isinstance(tokens, int) and tokens >= 0 else counted
+
+
+def quota(headers: Mapping[str, str]) -> Quota | None:
+    """What the headers of an answer say is left; None if that is plenty, or they do not say.
+
+    Their names: platform.openai.com/docs/guides/rate-limits.
+    """
+    requests, requests_full = _scarce(headers, "requests")
+    tokens, tokens_full = _scarce(headers, "tokens")
+    pause = min(_after(headers) or 0.0, LONGEST_WAIT)
+    if requests is None and tokens is None and not pause:
+        return None
+    return Quota(
+        requests=requests,
+        tokens=tokens,
+        requests_full=requests_full,
+        tokens_full=tokens_full,
+        pause=pause,
+    )
+
+
+def _scarce(headers: Mapping[str, str], of: str) -> tuple[int | None, float]:
+    """The limit a minute, and seconds until it is free in full; None: plenty is left, or unsaid."""
+    try:
+        limit = int(headers[f"x-ratelimit-limit-{of}"])
+        left = int(headers[f"x-ratelimit-remaining-{of}"])
+        reset = _seconds(headers[f"x-ratelimit-reset-{of}"])
+    except (KeyError, ValueError):
+        return None, 0.0
+    if limit <= 0 or left >= limit * _PLENTY:
+        return None, 0.0
+    return limit, min(reset, LONGEST_WAIT)
+
+
+_PLENTY = 0.5  # of a limit
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(text: str) -> float:
+    """A duration such as ``6m0s`` or ``120ms``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not re.fullmatch(f"({_DURATION.pattern})+", text):
+        raise ValueError(text)
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
 
 
 def translated(error: openai.OpenAIError | httpx2.HTTPError, subject: str) -> EmbeddingError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,13 +21,12 @@ from sluice.embedding.breaker import Breaker
 from sluice.embedding.endpoints import NAME, Endpoint, Model, read
 from sluice.embedding.pace import MOST, Pace
 from sluice.errors import BadInput, ConfigurationError, EmbedderUnavailable, Overloaded
-from sluice.model import Spend, Tier
+from sluice.model import Limit, Spend, Tier
 from sluice.ports import Meter, Vectors
 from sluice.settings import secret
 
 _ATTEMPTS = 6  # of a request for documents
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=30.0)  # seconds
-_LONGEST_WAIT = 120.0  # seconds that a server may ask for; beyond it the task is tried again later
 _SOON = 3.0  # seconds that a question waits
 _QUESTIONS = 32  # at a time, in one process
 _MILLION = Decimal(1_000_000)
@@ -57,6 +56,11 @@ class RemoteEmbedder:
         space = endpoint.same_vectors_as or name
         short = "" if dimensions == spec.dimensions else f"@{dimensions}"
         self.model = f"{'' if space == 'openai' else space + '/'}{model}{short}"
+        self._limit = Limit(
+            name=self.subject,
+            requests=endpoint.requests_per_minute,
+            tokens=endpoint.tokens_per_minute,
+        )
         self._pace = Pace()
         self._breaker = Breaker(self.subject)
         self._questions = threading.BoundedSemaphore(_QUESTIONS)
@@ -83,9 +87,12 @@ class RemoteEmbedder:
     @property
     def limits(self) -> packing.RequestLimits:
         """Of one request."""
+        tokens = self.endpoint.tokens_a_request
+        if self.endpoint.tokens_per_minute:
+            tokens = min(tokens, max(self.endpoint.tokens_per_minute, self.window))
         return packing.RequestLimits(
             inputs=self.endpoint.inputs_a_request,
-            tokens=self.endpoint.tokens_a_request,
+            tokens=tokens,
             tokens_an_input=self.window,
         )
 
@@ -169,12 +176,16 @@ class RemoteEmbedder:
         """One request, paid for: by what the endpoint says, or in full if it may have been done."""
         if meter is None:
             raise ConfigurationError("it costs money, so a meter must be there", subject=self.model)
-        with self._breaker.attempt(), meter.paying(self.spend(tokens)) as charge:
+        with self._breaker.attempt(), meter.paying(self.spend(tokens), self._limit) as charge:
             try:
-                answer = answers.parsed(self._send(texts, timeout), self.subject)
+                answered = self._send(texts, timeout)
+                self._heed(answered.headers, meter)
+                answer = answers.parsed(answered.text, self.subject)
             except openai.OpenAIError as error:
                 if not answers.certain(error):
                     charge(tokens)
+                if isinstance(error, openai.APIStatusError):
+                    self._heed(error.response.headers, meter)
                 raise answers.translated(error, self.subject) from None
             except EmbedderUnavailable:
                 charge(tokens)
@@ -182,11 +193,15 @@ class RemoteEmbedder:
             charge(answers.usage(answer, tokens))
             return answers.vectors(answer, len(texts), self.dimensions, self.subject)
 
-    def _send(self, texts: Sequence[str], timeout: float | None) -> str:
-        raw = self.client.embeddings.with_raw_response.create(
+    def _send(self, texts: Sequence[str], timeout: float | None) -> Any:
+        return self.client.embeddings.with_raw_response.create(
             **self.arguments(texts), timeout=timeout or self.endpoint.timeout
         )
-        return raw.text
+
+    def _heed(self, headers: Mapping[str, str], meter: Meter) -> None:
+        """Let everybody know what the endpoint still takes, where that is not plenty."""
+        if quota := answers.quota(headers):
+            meter.heard(self.subject, quota)
 
 
 def connect(name: str, endpoint: Endpoint) -> openai.OpenAI:
@@ -225,7 +240,7 @@ def _wait(state: RetryCallState) -> float:
     """Seconds until the next attempt: what the server asked for, or a growing, random while."""
     error = state.outcome.exception() if state.outcome else None
     after = error.after if isinstance(error, EmbedderUnavailable) else None
-    return _BACKOFF(state) if after is None else min(after, _LONGEST_WAIT)
+    return _BACKOFF(state) if after is None else min(after, answers.LONGEST_WAIT)
 
 
 @functools.cache

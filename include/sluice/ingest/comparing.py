@@ -14,7 +14,6 @@ from itertools import zip_longest
 
 import numpy as np
 
-from sluice.budget import Metered, Purse
 from sluice.catalog import Catalog, embeddings, placements, samples
 from sluice.collections import Collections, Opened
 from sluice.errors import ComparisonFailed, ConfigurationError, IndexUnavailable
@@ -24,6 +23,7 @@ from sluice.ingest.filling import run_of, versions
 from sluice.ingest.keeping import adds_up, check, sweep
 from sluice.ingest.recall import Band, K, Recall, bands, measure
 from sluice.ingest.writing import Version, divide, indexed
+from sluice.metering import Metered
 from sluice.model import Account, IndexedChunk
 from sluice.ports import Vectors
 from sluice.settings import Settings
@@ -80,7 +80,7 @@ def compare(
     _words(catalog, new, chance.sample(sampled, min(len(sampled), _QUESTIONS)))
     questions = _questions(sampled, chance)
     account = Account(run_id=run_of(new.collection))
-    asked = new.embedder.embed(questions, Metered(Purse(catalog), account))
+    asked = new.embedder.embed(questions, Metered(catalog, account))
     found = bands(by_acl, cap=settings.scope_cap, chance=chance)
     recalls = measure(catalog, new, found, asked)
     for each in recalls:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from sluice.budget import Metered, Purse
 from sluice.catalog import Catalog, embeddings, placements, runs
 from sluice.chunking import chunk
 from sluice.collections import Opened
 from sluice.errors import IndexUnavailable, PlacementRefused
 from sluice.index.analysis import analyse
 from sluice.ingest.progress import Progress
+from sluice.metering import Metered
 from sluice.model import Account, Chunk, Document, IndexedChunk
 from sluice.ports import Embedder, Index, Vectors
 
@@ -165,7 +165,7 @@ def embedded(
     with catalog.begin() as connection:
         vectors = embeddings.lookup(connection, embedder.model, list(texts))
     missing = [each for each in texts if each not in vectors]
-    meter = Metered(Purse(catalog), account)
+    meter = Metered(catalog, account)
 
     def embed(hashes: Sequence[str]) -> dict[str, Vectors]:
         rows = embedder.embed([texts[each] for each in hashes], meter)

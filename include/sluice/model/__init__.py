@@ -12,7 +12,7 @@ Identity, once and for all:
 
 from sluice.model.answers import Candidate, Hit, Reason
 from sluice.model.collections import Backend, Collection, CollectionState
-from sluice.model.costs import Account, Spend, Tier
+from sluice.model.costs import Account, Limit, Quota, Spend, Tier
 from sluice.model.documents import Chunk, Document, IndexedChunk, chunk_id
 from sluice.model.grants import Effect, Grant, acl_hash, settle
 from sluice.model.loads import (
@@ -49,12 +49,14 @@ __all__ = [
     "IndexedChunk",
     "LandedAcl",
     "LandedRow",
+    "Limit",
     "Listing",
     "Load",
     "Membership",
     "Policy",
     "Principal",
     "PrincipalKind",
+    "Quota",
     "Reason",
     "RunSummary",
     "Spend",

@@ -30,3 +30,23 @@ class Spend:
     tier: Tier
     tokens: int
     dollars: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The most that may be asked of somebody, or by somebody, in a minute; None: any."""
+
+    name: str
+    requests: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What an endpoint says that it still takes."""
+
+    requests: int | None = None  # a minute; None: it does not say
+    tokens: int | None = None
+    requests_full: float = 0.0  # seconds until it takes all of them again
+    tokens_full: float = 0.0
+    pause: float = 0.0  # seconds in which it takes nothing

@@ -107,6 +107,7 @@ class Caller:
     agent: str
     key_id: str | None  # None: an operator at this machine's own command line
     acts_for: frozenset[Principal]  # anyone who comes under one of these; ``public`` is everyone
+    team: str | None = None  # that limits and budgets count it to
 
 
 def _folded(address: str) -> str:
