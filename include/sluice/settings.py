@@ -107,6 +107,12 @@ class Settings(BaseSettings):
         description="Weaviate runs with QUERY_BATCHED_CONTAINS_ENABLED, so SLUICE_SCOPE_CAP may be "
         "above 5000.",
     )
+    cache_mb: int | None = Field(
+        None,
+        ge=0,
+        description="Megabytes of vectors that are kept so that no text is embedded twice; those "
+        "not used for longest go first. Unset: all are kept.",
+    )
     dense_weight: float = Field(
         0.2,
         ge=0.0,

@@ -1,14 +1,17 @@
-"""``sluice embed plan``: what the next run would cost."""
+"""``sluice embed``: what the next run would cost, and what is to be forgotten."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from shell import Run
+from shell import Run, failed
 from sluice import ingest
+from sluice.catalog import embeddings
 from sluice.ingest import Pipeline
+from sluice.model.text import digest
 from sluice.settings import Settings
 from sluice.sources import Files
 from world import World
@@ -69,3 +72,15 @@ def test_what_is_no_source_is_refused(run: Run, dags: Path, tmp_path: Path) -> N
     (dags / "broken.py").write_text("1 / 0")
     broken = run("embed", "plan", "notes", "--dags", str(dags))
     assert broken.returncode == 2 and "broken.py" in broken.stderr.splitlines()[-1]
+
+
+def test_vectors_of_a_document_are_erased(run: Run, world: World) -> None:
+    """By its id; one that there is not is said to be none."""
+    generation = world.publish("plan", "docs").generation
+    chunk = digest("The plan")
+    with world.catalog.begin() as connection:
+        embeddings.store(connection, "small", {chunk: np.ones(4, np.float32)})
+        embeddings.link(connection, {generation: [chunk]})
+    assert run("embed", "erase", "wiki:plan").stdout == "Erased: 1 vectors of wiki:plan.\n"
+    assert json.loads(run("embed", "erase", "wiki:plan", "--json").stdout)["erased"] == 0
+    assert "no such document" in failed(run("embed", "erase", "wiki:nothing"), 3)

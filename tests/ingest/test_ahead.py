@@ -11,12 +11,13 @@ from pathlib import Path
 import openai_server
 import providers
 import pytest
+import sqlalchemy as sa
 from moving import ANYONE, CALLER, ask, holds_what_is_live, migrate, migration, write
 from openai_batches import Outcome
 from openai_server import Fault, OpenAIServer
 from sluice import ingest
 from sluice.api.services import Services
-from sluice.catalog import costs
+from sluice.catalog import costs, embeddings
 from sluice.catalog.costs import EACH, Budget
 from sluice.errors import (
     BudgetExhausted,
@@ -108,7 +109,7 @@ def test_bulk_takes_the_batch_tier_and_is_waited_for(
             done = ingest.publish(paid, source, "r1")
         except StillEmbedding:
             continue
-    assert done.chunks == provider.charged["batch"].total()
+    assert done.embedded == done.chunks == provider.charged["batch"].total()
     assert provider.charged["standard"].total() == 0
     assert Decimal(done.dollars) == provider.dollars("batch")
     assert f"{done.tokens:,} tokens: standard $0.0002, batch $0.0001; batch tier" in caplog.text
@@ -274,3 +275,59 @@ def test_the_tier_follows_size_urgency_and_budget(
     assert choose(tokens, prices, left, policy)[0] == expected  # type: ignore[arg-type]  # str keys
     only = {"standard": Decimal(2)}
     assert choose(tokens, only, left, policy)[0] == "standard"  # type: ignore[arg-type]  # str keys
+
+
+def test_a_document_is_erased_from_the_cache_with_all_its_versions_and_models(
+    paid: Pipeline, provider: OpenAIServer, tree: Path
+) -> None:
+    """Nothing else is, but what has the very same words; that is embedded again when needed."""
+    run(paid, tree, "r1", DELTA)
+    page = tree / "p1.md"
+    page.write_text(page.read_text().replace("wordp1x1x5 ", "wordp1x1x5 edited "))
+    run(paid, tree, "r2", DELTA)
+    before = cached(paid)
+    with paid.catalog.begin() as connection:
+        chunks = connection.execute(
+            sa.text(
+                "SELECT sum(octet_length(content_hashes)) / 32 FROM sluice.generation"
+                " WHERE document_id = 'pages:p1.md'"
+            )
+        ).scalar_one()
+        erased = embeddings.erase(connection, "pages:p1.md")
+        assert embeddings.erase(connection, "pages:nothing.md") is None
+    assert erased and erased < chunks  # the two versions share all but one
+    assert before - cached(paid) == erased
+    write(tree, "p1", edition=2)
+    assert run(paid, tree, "r3", DELTA).embedded > 0
+    assert set(provider.charged["standard"].values()) == {1}
+
+
+def cached(pipeline: Pipeline) -> int:
+    """How many vectors the cache holds."""
+    with pipeline.catalog.begin() as connection:
+        return int(
+            connection.execute(sa.text("SELECT count(*) FROM sluice.embedding")).scalar_one()
+        )
+
+
+def test_a_cache_that_is_bound_forgets_and_pays_again(
+    paid: Pipeline, provider: OpenAIServer, settings: Settings, tree: Path
+) -> None:
+    """After a publish, what is older than the day before yesterday goes."""
+    run(paid, tree, "r1", DELTA)
+    with paid.catalog.begin() as connection:
+        connection.execute(sa.text("UPDATE sluice.embedding SET used_on = current_date - 5"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO sluice.embedding (model, content_hash, vector, used_on)"
+                " VALUES ('old', 'x', convert_to(repeat('x', 2000000), 'UTF8'), current_date - 9)"
+            )
+        )
+    held = cached(paid)
+    bound = Pipeline(paid.settings.model_copy(update={"cache_mb": 1}), batch=4)
+    write(tree, "new")
+    run(bound, tree, "r2", DELTA)
+    bound.close()
+    assert cached(paid) > held - 1
+    with paid.catalog.begin() as connection:
+        assert embeddings.size(connection) == 0

@@ -208,33 +208,38 @@ def holding(
     return set(rows.scalars())
 
 
-def embedded(connection: sa.Connection, model: str, content_hashes: Collection[str]) -> None:
-    """Remove the claims of chunks that have a vector now."""
+def embedded(connection: sa.Connection, batch: Batch, content_hashes: Collection[str]) -> None:
+    """Remove the claims of chunks that have a vector now, and count them."""
     connection.execute(
         sa.text("DELETE FROM sluice.claim WHERE model = :model AND content_hash = ANY(:hashes)"),
-        {"model": model, "hashes": [bytes.fromhex(each) for each in content_hashes]},
+        {"model": batch.model, "hashes": [bytes.fromhex(each) for each in content_hashes]},
+    )
+    connection.execute(
+        sa.text("UPDATE sluice.batch SET embedded = embedded + :new WHERE batch_id = :batch_id"),
+        {"new": len(content_hashes), "batch_id": batch.batch_id},
     )
 
 
-def failed(connection: sa.Connection, batch_id: uuid.UUID, line: int, message: str) -> None:
-    """Give up the claims of one line, and remember that they failed, and why."""
+def embedded_by_run(connection: sa.Connection, run_id: str) -> int:
+    """How many chunks got their vectors in batches that a run planned."""
+    return int(
+        connection.execute(
+            sa.text("SELECT coalesce(sum(embedded), 0) FROM sluice.batch WHERE run_id = :run_id"),
+            {"run_id": run_id},
+        ).scalar_one()
+    )
+
+
+def failed(
+    connection: sa.Connection, batch_id: uuid.UUID, message: str, line: int | None = None
+) -> None:
+    """Give up the claims of one line, or of all, and remember that they failed, and why."""
     connection.execute(
         sa.text(
             "UPDATE sluice.claim SET batch_id = NULL, failures = failures + 1, message = :message"
-            " WHERE batch_id = :batch_id AND line = :line"
+            " WHERE batch_id = :batch_id AND line = coalesce(:line, line)"
         ),
         {"batch_id": batch_id, "line": line, "message": message},
-    )
-
-
-def refused(connection: sa.Connection, batch_id: uuid.UUID, message: str) -> None:
-    """Give up all claims of a batch that the provider wanted nothing of, and remember why."""
-    connection.execute(
-        sa.text(
-            "UPDATE sluice.claim SET batch_id = NULL, failures = failures + 1, message = :message"
-            " WHERE batch_id = :batch_id"
-        ),
-        {"batch_id": batch_id, "message": message},
     )
 
 

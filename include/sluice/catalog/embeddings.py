@@ -9,20 +9,39 @@ import sqlalchemy as sa
 
 from sluice.ports import Vectors
 
+_DIGEST = 32  # bytes of a content hash
 _DTYPE = np.dtype("<f4")  # stored little-endian float32: changing it orphans every stored vector
 
 
 def lookup(
     connection: sa.Connection, model: str, content_hashes: Collection[str]
 ) -> dict[str, Vectors]:
-    """The vectors already known, by content hash (hex); each of shape ``(dimensions,)``."""
+    """The vectors already known, by content hash (hex); each of shape ``(dimensions,)``.
+
+    They count as used today. One that somebody else is using already is left to them.
+    """
+    chosen = {"model": model, "hashes": [bytes.fromhex(each) for each in content_hashes]}
     rows = connection.execute(
         sa.text(
-            "SELECT content_hash, vector FROM sluice.embedding"
+            "SELECT content_hash, vector, used_on < current_date AS aged FROM sluice.embedding"
             " WHERE model = :model AND content_hash = ANY(:hashes)"
         ),
-        {"model": model, "hashes": [bytes.fromhex(each) for each in content_hashes]},
-    )
+        chosen,
+    ).all()
+    if any(row.aged for row in rows):
+        connection.execute(
+            sa.text(
+                """
+                UPDATE sluice.embedding SET used_on = current_date
+                WHERE (model, content_hash) IN (
+                    SELECT model, content_hash FROM sluice.embedding
+                    WHERE model = :model AND content_hash = ANY(:hashes)
+                      AND used_on < current_date
+                    FOR UPDATE SKIP LOCKED)
+                """
+            ),
+            chosen,
+        )
     return {bytes(row.content_hash).hex(): np.frombuffer(row.vector, dtype=_DTYPE) for row in rows}
 
 
@@ -54,6 +73,73 @@ def store(connection: sa.Connection, model: str, vectors: Mapping[str, Vectors])
                     "hash": bytes.fromhex(content_hash),
                     "vector": vector.astype(_DTYPE).tobytes(),
                 }
-                for content_hash, vector in vectors.items()
-            ],
+                for content_hash, vector in sorted(vectors.items(), key=lambda each: each[0])
+            ],  # in one order, so that two who store the same wait for each other, not both
         )
+
+
+def link(connection: sa.Connection, chunks: Mapping[int, Collection[str]]) -> None:
+    """Note which content hashes the chunks of each generation have, before they have vectors."""
+    connection.execute(
+        sa.text(
+            """
+            UPDATE sluice.generation g SET content_hashes = g.content_hashes || new.hashes
+            FROM unnest(CAST(:generations AS bigint[]), CAST(:hashes AS bytea[]))
+                AS new (generation, hashes)
+            WHERE g.generation = new.generation
+            """
+        ),
+        {
+            "generations": list(chunks),
+            "hashes": [bytes.fromhex("".join(each)) for each in chunks.values()],
+        },
+    )
+
+
+def erase(connection: sa.Connection, document_id: str) -> int | None:
+    """Remove every vector of any version of a document; return how many. None: no such document.
+
+    Another document with the same words is embedded again when it is next needed.
+    """
+    rows = connection.execute(
+        sa.text("SELECT content_hashes FROM sluice.generation WHERE document_id = :document_id"),
+        {"document_id": document_id},
+    ).scalars()
+    linked = [bytes(each) for each in rows]
+    hashes = {each[at : at + _DIGEST] for each in linked for at in range(0, len(each), _DIGEST)}
+    removed = connection.execute(
+        sa.text("DELETE FROM sluice.embedding WHERE content_hash = ANY(:hashes)"),
+        {"hashes": list(hashes)},
+    )
+    return removed.rowcount if linked else None
+
+
+def bound(connection: sa.Connection, megabytes: int) -> int:
+    """Remove what was not used for longest until the rest fits; return how many.
+
+    What was used today or yesterday stays, however much it is: a run may be about to need it.
+    """
+    removed = connection.execute(
+        sa.text(
+            """
+            DELETE FROM sluice.embedding WHERE (model, content_hash) IN (
+                SELECT model, content_hash FROM (
+                    SELECT model, content_hash, used_on, sum(octet_length(vector)) OVER (
+                        ORDER BY used_on DESC, model, content_hash) AS bytes
+                    FROM sluice.embedding) AS kept
+                WHERE bytes > :bytes AND used_on < current_date - 1)
+            """
+        ),
+        {"bytes": megabytes * 1_000_000},
+    )
+    return removed.rowcount
+
+
+def size(connection: sa.Connection) -> int:
+    """Megabytes of vectors that are kept."""
+    return int(
+        connection.execute(
+            sa.text("SELECT coalesce(sum(octet_length(vector)), 0) FROM sluice.embedding")
+        ).scalar_one()
+        // 1_000_000
+    )

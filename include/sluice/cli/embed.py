@@ -1,4 +1,4 @@
-"""``sluice embed``: what embedding will cost, before it does."""
+"""``sluice embed``: what embedding will cost, and vectors that are to be forgotten."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sluice.cli.output import AsJson, console, print_json
+from sluice.cli.session import services
 from sluice.errors import NotFound
 
 if TYPE_CHECKING:
     from sluice.ingest.tiers import Outlook
 
-app = typer.Typer(help="Embedding: what it will cost.", no_args_is_help=True)
-
-
-@app.callback()
-def _embed() -> None: ...
+app = typer.Typer(help="Embedding: what it will cost; forget vectors.", no_args_is_help=True)
 
 
 @app.command()
@@ -53,6 +50,27 @@ def plan(
         print_json(found)
     else:
         _show(source, found)
+
+
+@app.command()
+def erase(
+    document: Annotated[str, typer.Argument(help="Its id, <source>:<its own id>.")],
+    as_json: AsJson = False,
+) -> None:
+    """Forget every vector of any version of a document, of every model.
+
+    What of it is still live stays in the index until its source no longer has it.
+    """
+    from sluice.catalog import embeddings
+
+    with services() as opened, opened.catalog.begin() as connection:
+        removed = embeddings.erase(connection, document)
+    if removed is None:
+        raise NotFound("no such document", subject=document, cure="Write <source>:<its own id>")
+    if as_json:
+        print_json({"document": document, "erased": removed})
+    else:
+        typer.echo(f"Erased: {removed} vectors of {document}.")
 
 
 def _show(source: str, found: Outlook) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Limits a minute: list, set, remove.", no_args_is_help=True)
 
+_MOST = 2_000_000_000  # a minute: what the catalog's column holds
+
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
@@ -41,8 +43,8 @@ def list_(as_json: AsJson = False) -> None:
 def set_(
     level: LevelName,
     name: Name,
-    requests: Annotated[int | None, typer.Option(min=1, help="A minute. Unset: any.")] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="A minute. Unset: any.")] = None,
+    requests: Annotated[int | None, typer.Option(help="A minute. Unset: any.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="A minute. Unset: any.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Allow so much a minute from now on: documents wait for it, questions are refused."""
@@ -50,6 +52,9 @@ def set_(
 
     if requests is None and tokens is None:
         raise BadInput("it would limit nothing", cure="Say --requests, --tokens or both")
+    for number in (requests, tokens):
+        if number is not None and not 1 <= number <= _MOST:
+            raise BadInput("is no number a minute", subject=str(number), cure=f"Write 1 to {_MOST}")
     setting = rows.Setting(
         level=level_of(level), name=name_of(level, name), requests=requests, tokens=tokens
     )

@@ -250,7 +250,7 @@ class Bulk:
             _log.warning("%s: batch %s: %s", self._embedder.subject, remote.status, remote.message)
         with self._catalog.begin() as connection:
             if remote.outcome == "refused":
-                batches.refused(connection, batch.batch_id, remote.message or remote.status)
+                batches.failed(connection, batch.batch_id, remote.message or remote.status)
             batches.give_up(connection, batch.batch_id)
         return self._note(batch, "read", files=remote.files or batch.files, message=remote.message)
 
@@ -292,10 +292,10 @@ class Bulk:
                 failed[each.line] = each.message or ""
         with self._catalog.begin() as connection:
             embeddings.store(connection, model, vectors)
-            batches.embedded(connection, model, vectors.keys())
+            batches.embedded(connection, batch, vectors.keys())
             for number in failed.keys() & wanted.keys():
                 _log.warning("%s: line %s: %s", batch.batch_id, number, failed[number])
-                batches.failed(connection, batch.batch_id, number, failed[number])
+                batches.failed(connection, batch.batch_id, failed[number], number)
 
     def _discard(self, batch: Batch) -> Batch:
         self._tier.discard(batch.files)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sluice.catalog import Catalog, documents, placements
+from sluice.catalog import Catalog, documents, embeddings, placements
 from sluice.collections import Opened
 from sluice.errors import IndexUnavailable
 from sluice.ingest.progress import Progress
@@ -140,6 +140,18 @@ def _not_whole(catalog: Catalog, opened: Opened, expected: Mapping[int, int]) ->
     wrong = miscounted(opened.index, expected)
     with catalog.begin() as connection:  # what was replaced meanwhile was rightly removed
         return placements.still_held(connection, opened.collection.collection_id, wrong)
+
+
+def bound_cache(catalog: Catalog, megabytes: int | None) -> None:
+    """Remove the vectors that were not used for longest, if there are too many; None: never."""
+    if megabytes is None:
+        return
+    with catalog.begin() as connection:
+        if embeddings.size(connection) <= megabytes:
+            return
+        removed = embeddings.bound(connection, megabytes)
+    if removed:
+        _log.info("%s vectors left the cache, which is bound to %s MB", removed, megabytes)
 
 
 def optimize(receiving: Sequence[Opened]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from sluice.catalog import collections, costs, documents, permissions, placements, runs
+from sluice.catalog import batches, collections, costs, documents, permissions, placements, runs
 from sluice.documents import to_document
 from sluice.embedding import open_embedder
 from sluice.errors import AlreadyRunning
 from sluice.ingest.ahead import delta, embed_ahead, outlook, to_build
 from sluice.ingest.build import Builder, Built
-from sluice.ingest.keeping import collect, lost, optimize
+from sluice.ingest.keeping import bound_cache, collect, lost, optimize
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, plan
 from sluice.ingest.progress import Progress
@@ -86,6 +86,7 @@ def publish(
         ]
         with progress.stage("collect"):
             collect(pipeline.catalog, receiving, source.name, progress)
+            bound_cache(pipeline.catalog, pipeline.settings.cache_mb)
         with progress.stage("optimize"):  # after the flip: nobody waits for it
             optimize(receiving)
         counts = _counts(todo, regranted)
@@ -179,7 +180,7 @@ def _finish(
                 **counts,
                 "load_ids": list(load_ids),
                 "chunks": built.chunks,
-                "embedded": built.embedded,
+                "embedded": built.embedded + batches.embedded_by_run(connection, run_id),
                 "tokens": tokens,
                 "dollars": f"{dollars:f}",
                 "stages": progress.seconds,

@@ -70,6 +70,14 @@ class Writer:
         progress = self._progress
         with progress.stage("chunk"):
             chunked = [(each, divide(each.document, self._to.embedder)) for each in versions]
+            with self._catalog.begin() as connection:
+                embeddings.link(
+                    connection,
+                    {
+                        each.generation: [part.content_hash for part in chunks]
+                        for each, chunks in chunked
+                    },
+                )
         with progress.stage("embed"):
             vectors, fresh = self._embedded(chunked)
         with progress.stage("index"):

@@ -1,4 +1,4 @@
-"""What may be asked in a minute, by whom; and the team that an agent's key belongs to."""
+"""What may be asked in a minute, and by whom; whose vectors are whose, and how old."""
 
 from alembic import op
 
@@ -9,6 +9,9 @@ depends_on = None
 
 STATEMENTS = """
 ALTER TABLE sluice.api_key ADD COLUMN team text;
+ALTER TABLE sluice.batch ADD COLUMN embedded integer NOT NULL DEFAULT 0;
+ALTER TABLE sluice.embedding ADD COLUMN used_on date NOT NULL DEFAULT current_date;
+ALTER TABLE sluice.generation ADD COLUMN content_hashes bytea NOT NULL DEFAULT '';
 CREATE TABLE sluice.rate_limit (
     tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
     level text NOT NULL CHECK (level IN ('tenant', 'source', 'model', 'team', 'user', 'agent')),
