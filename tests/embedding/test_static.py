@@ -77,6 +77,19 @@ def test_tokens_are_counted_without_a_limit() -> None:
     assert EMBEDDER.count_tokens("word " * 5_000) > 5_000 > EMBEDDER.window
 
 
+spaced = st.text(st.sampled_from(" \n\t.,(<s>/é▁日😀\u00a0") | st.characters(), max_size=60)
+
+
+@given(
+    spaced | st.lists(st.sampled_from(["the", "\n", " ", "  ", "x" * 70]), max_size=20).map("".join)
+)
+def test_words_have_the_tokens_that_they_have_in_the_whole_text(text: str) -> None:
+    """The oracle is the tokenizer, given all of it at once."""
+    whole = EMBEDDER._tokenizer.encode(text, add_special_tokens=False).ids
+    assert EMBEDDER.count_tokens(text) == len(whole)
+    assert list(EMBEDDER._tokens(text)) == whole
+
+
 def test_embedding_imports_no_wordllama_and_opens_no_connection() -> None:
     """Its weights are read from disk; its own loader, which goes online, never runs."""
     program = (

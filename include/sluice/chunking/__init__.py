@@ -60,6 +60,7 @@ class _Layout:
         self._window = embedder.window
         self._room = Room(target, min(int(target * _STRETCH), embedder.window))
         self._told: set[int] = set()  # ids of sections
+        self._paths: dict[tuple[int, ...], tuple[Path, set[int]]] = {}  # by the ids of a trail
 
     def lay(self, section: Section, above: Trail) -> Iterator[tuple[Path, str]]:
         """Yield the path and the source of each chunk of ``section``."""
@@ -115,6 +116,13 @@ class _Layout:
             yield from self.fit(path, part)
 
     def _path(self, trail: Trail) -> tuple[Path, set[int]]:
+        """As :meth:`_shortened`, which costs more than to remember it."""
+        ids = tuple(map(id, trail))
+        if ids not in self._paths:
+            self._paths[ids] = self._shortened(trail)
+        return self._paths[ids]
+
+    def _shortened(self, trail: Trail) -> tuple[Path, set[int]]:
         """The titles, in a quarter of the room, and the ids of the sections shown in full by it.
 
         Middle titles go first, then letters.

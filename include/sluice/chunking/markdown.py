@@ -7,6 +7,7 @@ the next block, so the blocks of a document, one after the other, are the docume
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from markdown_it.token import Token
 
 Count = Callable[[str], int]  # tokens of a text
 _LONGEST_TITLE = 300  # characters of a heading that are looked at for markup
+_MARK = re.compile(r"[^\w\s.,:;()/'\"?-]")  # what may be markup
 _MARKUP = {"text", "code_inline", "em_open", "em_close", "strong_open", "strong_close", "softbreak"}
 
 _BLOCKS = MarkdownIt("commonmark").enable("table").disable("inline")
@@ -148,7 +150,7 @@ def _tree(tokens: Sequence[Token]) -> list[_Node]:
 
 def _plain(heading: str) -> str:
     """A heading as it reads; one with links or images stays as written, to lose no address."""
-    if len(heading) <= _LONGEST_TITLE:
+    if len(heading) <= _LONGEST_TITLE and _MARK.search(heading):
         parts = _INLINE.parseInline(heading)[0].children or []
         if all(part.type in _MARKUP for part in parts):
             heading = "".join(" " if p.type == "softbreak" else p.content for p in parts)

@@ -13,6 +13,7 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,10 @@ _SHA256 = {
     _TOKENIZER: "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68",
 }
 
-_WORD = re.compile(r" +[^ ]+(?: +\Z)?")
+_WORD = re.compile(r"\n[^ \n]*| +[^ \n]*")
 _SPECIAL = re.compile("</?s>|<unk>|\u2581")  # what the tokenizer itself splits at or joins
 _LONG = 64  # characters of a word that is hardly seen twice
+_WORDS = 1 << 17  # that are remembered: 30 MB
 
 
 class StaticEmbedder:
@@ -48,7 +50,9 @@ class StaticEmbedder:
         self.model = model
         self._table = table
         self._tokenizer = tokenizer
-        self._word = functools.lru_cache(maxsize=1 << 16)(self._encode)
+        self._space, *_ = self._encode("\n")  # the tokenizer puts a space before every text
+        self._word = functools.lru_cache(maxsize=_WORDS)(self._encode_word)
+        self._length = functools.lru_cache(maxsize=_WORDS)(lambda word: len(self._word(word)))
 
     @property
     def dimensions(self) -> int:
@@ -56,7 +60,11 @@ class StaticEmbedder:
 
     def count_tokens(self, text: str) -> int:
         """How many of this model's tokens ``text`` has."""
-        return len(self._tokens(text))
+        words = self._words(text)
+        if words is None:
+            return len(self._encode(text))
+        short = max(map(len, words)) < _LONG
+        return sum(map(self._length if short else lambda word: len(self._any(word)), words))
 
     def dollars(self, tokens: int, tier: Tier = "standard") -> Decimal:  # noqa: ARG002
         """It is free: 0."""
@@ -85,20 +93,34 @@ class StaticEmbedder:
         return rows
 
     def _tokens(self, text: str) -> list[int]:
-        """Encode word by word: no token of this vocabulary holds a space that is not at its start.
+        """The ids of the whole text; a word that was seen before costs next to nothing."""
+        words = self._words(text)
+        if words is None:
+            return list(self._encode(text))
+        short = max(map(len, words)) < _LONG
+        return list(chain.from_iterable(map(self._word if short else self._any, words)))
 
-        So the ids are those of the whole text, and a word that was seen before costs nothing.
+    def _words(self, text: str) -> list[str] | None:
+        """Words with the spaces, or the line end, before them; None: they cannot be told apart.
+
+        No token of this vocabulary holds a space that is not at its start, and none a line end
+        beside anything else, so the ids of the words are those of the text.
         """
-        clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
-        if _SPECIAL.search(clean) or not clean.strip(" "):
-            return list(self._encode(clean))
-        tokens: list[int] = []
-        for word in _WORD.findall(" " + clean):  # the tokenizer puts that space there too
-            tokens += self._word(word[1:]) if len(word) < _LONG else self._encode(word[1:])
-        return tokens
+        if _SPECIAL.search(text) or not text.strip(" "):
+            return None
+        return _WORD.findall(" " + text)  # the tokenizer puts that space there too
+
+    def _any(self, word: str) -> tuple[int, ...]:
+        return self._word(word) if len(word) < _LONG else self._encode_word(word)
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        if word[0] == "\n":
+            return self._encode(word)[1:]
+        return self._encode(word[1:]) if word != " " else (self._space,)
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
+        return tuple(self._tokenizer.encode(clean, add_special_tokens=False).ids)
 
 
 @functools.cache

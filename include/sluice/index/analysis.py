@@ -49,6 +49,8 @@ _UNSPACED += "\uf900-\ufaff\U00020000-\U0003ffff"
 _LETTER = rf"(?:[^\W_]|[{_MARKS}])"
 _WORD = rf"[^\W_]{_LETTER}*(?:'{_LETTER}+)*"
 _COMPOUND = re.compile(rf"{_WORD}(?:[-+&._@]{_WORD})*")
+_ASCII_WORD = "[a-z0-9]+(?:'[a-z0-9]+)*"
+_ASCII_COMPOUND = re.compile(rf"{_ASCII_WORD}(?:[-+&._@]{_ASCII_WORD})*")  # the same, and faster
 _PART = re.compile(_WORD)
 _RUN = re.compile(rf"(?P<unspaced>[{_UNSPACED}][{_UNSPACED}{_MARKS}]*)|[^{_UNSPACED}]+")
 _NAME = re.compile(r"\d|[._@]|^\w{1,2}\W")
@@ -65,8 +67,10 @@ _stemmer_lock = threading.Lock()  # a stemmer keeps the word it works on in itse
 
 def analyse(text: str) -> str:
     """Return the terms of ``text`` in reading order, joined by single spaces."""
-    found = (_terms_of(each) for each in _COMPOUND.findall(_fold(text)))
-    return " ".join(filter(None, found))
+    folded = _fold(text)
+    found = (_ASCII_COMPOUND if folded.isascii() else _COMPOUND).findall(folded)
+    short = max(map(len, found), default=0) <= _LONGEST
+    return " ".join(filter(None, map(_remembered if short else _terms_of, found)))
 
 
 def _fold(text: str) -> str:
@@ -81,7 +85,7 @@ def _terms_of(compound: str) -> str:
     return _remembered(compound) if len(compound) <= _LONGEST else " ".join(_terms(compound))
 
 
-@functools.lru_cache(maxsize=1 << 16)  # by short compounds only: a path may be of any length
+@functools.lru_cache(maxsize=1 << 17)  # by short compounds only: a path may be of any length
 def _remembered(compound: str) -> str:
     return " ".join(_terms(compound))
 
