@@ -2,7 +2,7 @@
 
 ``Purse.reserve`` holds the price of a request in every budget that counts for it, or raises and
 holds nothing. ``settle`` notes what was billed instead, ``release`` that nothing was. What a dead
-worker held comes free when its lease is over, the next time anybody reserves.
+worker held comes free when its lease is over, and somebody needs it.
 
 Budgets are of a tenant, a source, a model, a team, a user or an agent, per day, month, run or
 request. Days and months are UTC, and money belongs to the day on which it was set aside.
@@ -75,9 +75,13 @@ class Purse:
         Raises:
             BudgetExhausted: it would be more than somebody allowed. Nothing is set aside.
         """
-        self.free()
         while True:
-            held, missing = self._try(spend, account, lease)
+            try:
+                held, missing = self._try(spend, account, lease)
+            except BudgetExhausted:
+                if not self.free():
+                    raise
+                continue
             if held is not None:
                 return held
             for use in missing:
@@ -102,13 +106,7 @@ class Purse:
         """Every budget that counts, how much it allows, and how much is left of it."""
         self.free()
         with self._catalog.begin() as connection:
-            day = costs.share(connection)
-            budgets = costs.budgets(connection)
-        limited = [
-            (use, limit)
-            for use in uses(account, model, day)
-            if (limit := most(budgets, use)) is not None
-        ]
+            _, limited = _limits(connection, model, account)
         found = []
         for use, limit in limited:
             with self._catalog.begin() as connection:
@@ -123,13 +121,7 @@ class Purse:
     ) -> tuple[Hold | None, list[Use]]:
         """The hold; or else the uses that have to begin first."""
         with self._catalog.begin() as connection:
-            day = costs.share(connection)
-            budgets = costs.budgets(connection)
-            limited = [
-                (use, limit)
-                for use in uses(account, spend.model, day)
-                if (limit := most(budgets, use)) is not None
-            ]
+            day, limited = _limits(connection, spend.model, account)
             missing = [use for use, _ in limited if costs.used(connection, use) is None]
             if missing:
                 return None, missing
@@ -149,15 +141,17 @@ class Purse:
         """Give back what was set aside: nothing was billed. Doing it again changes nothing."""
         self._end(held, "release", 0, Decimal(0))
 
-    def free(self) -> None:
-        """Give back what dead workers held."""
+    def free(self) -> int:
+        """Give back what dead workers held; return of how many requests."""
+        freed = 0
         while True:
             with self._catalog.begin() as connection:
                 costs.share(connection)
                 found = costs.expired(connection)
                 if found is None:
-                    return
+                    return freed
                 _close(connection, found, "expire", 0, Decimal(0))
+            freed += 1
 
     def _end(
         self, held: Hold, kind: Literal["settle", "release"], tokens: int, dollars: Decimal
@@ -183,6 +177,19 @@ class Purse:
                 self.settle(held, billed[0], price * billed[0])
             else:
                 self.release(held)
+
+
+def _limits(
+    connection: sa.Connection, model: str, account: Account
+) -> tuple[date, list[tuple[Use, Decimal]]]:
+    """The day it is, and every budget that counts with how much it allows."""
+    day = costs.share(connection)
+    budgets = costs.budgets(connection)
+    return day, [
+        (use, limit)
+        for use in uses(account, model, day)
+        if (limit := most(budgets, use)) is not None
+    ]
 
 
 def _close(connection: sa.Connection, held: Hold, kind: str, tokens: int, dollars: Decimal) -> None:

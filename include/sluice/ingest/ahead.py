@@ -9,17 +9,16 @@ through the standard tier while publishing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from sluice.budget import Purse
-from sluice.catalog import Catalog, documents, embeddings
+from sluice.catalog import Catalog, embeddings
 from sluice.collections import Opened
 from sluice.embedding.remote import RemoteEmbedder
 from sluice.errors import StillEmbedding
 from sluice.ingest.bulk import Bulk
-from sluice.ingest.plan import Build
 from sluice.ingest.progress import Progress
 from sluice.ingest.tiers import WINDOW, Outlook, choose
 from sluice.ingest.writing import batches, divide, place
@@ -53,16 +52,6 @@ def delta(catalog: Catalog, embedder: Embedder, wanted: Iterable[Document]) -> D
         missing |= {name: text for name, text in texts.items() if name not in known}
     tokens = sum(map(embedder.count_tokens, missing.values()))
     return Delta(documents=count, chunks=chunks, missing=missing, tokens=tokens)
-
-
-def to_build(catalog: Catalog, builds: Sequence[Build]) -> Iterator[Document]:
-    """The documents to be built; those that were not read again come from the catalog."""
-    for some in batches(builds, _READ):
-        absent = [each.document_id for each in some if each.document is None]
-        with catalog.begin() as connection:
-            stored = documents.stored(connection, absent)
-        for each in some:
-            yield each.document if each.document is not None else stored[each.document_id]
 
 
 def outlook(

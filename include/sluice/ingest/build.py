@@ -7,7 +7,7 @@ them, so that a killed run leaves nothing that nobody knows of.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sluice.catalog import Catalog, documents
@@ -19,6 +19,7 @@ from sluice.ingest.writing import Version, Writer, batches
 from sluice.model import Document
 
 _log = logging.getLogger(__name__)
+_READ = 500  # documents at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,16 @@ class Built:
             chunks=self.chunks + other.chunks,
             embedded=self.embedded + other.embedded,
         )
+
+
+def to_build(catalog: Catalog, builds: Sequence[Build]) -> Iterator[Document]:
+    """The documents of ``builds``, in order; those not read again come from the catalog."""
+    for some in batches(builds, _READ):
+        absent = [each.document_id for each in some if each.document is None]
+        with catalog.begin() as connection:
+            stored = documents.stored(connection, absent)
+        for each in some:
+            yield each.document or replace(stored[each.document_id], acl_key=each.acl_key)
 
 
 class Builder:
@@ -84,7 +95,7 @@ class Builder:
         return built
 
     def _register(self, batch: Sequence[Build], acl_ids: dict[str, int]) -> list[Version]:
-        chosen = self._documents(batch)
+        chosen = list(to_build(self._catalog, batch))
         with self._catalog.begin() as connection:
             numbers = documents.allocate(connection, len(chosen))
             building = [
@@ -99,18 +110,6 @@ class Builder:
                 acl_id=acl_ids[each.document.acl_key],
             )
             for each in building
-        ]
-
-    def _documents(self, batch: Sequence[Build]) -> list[Document]:
-        """The documents to build; those that were not read again come from the catalog."""
-        absent = [each.document_id for each in batch if each.document is None]
-        with self._catalog.begin() as connection:
-            stored = documents.stored(connection, absent)
-        return [
-            each.document
-            if each.document is not None
-            else replace(stored[each.document_id], acl_key=each.acl_key)
-            for each in batch
         ]
 
     def _write_others(self, versions: Sequence[Version]) -> None:

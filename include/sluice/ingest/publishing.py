@@ -9,8 +9,8 @@ from sluice.catalog import batches, collections, costs, documents, permissions, 
 from sluice.documents import to_document
 from sluice.embedding import open_embedder
 from sluice.errors import AlreadyRunning
-from sluice.ingest.ahead import delta, embed_ahead, outlook, to_build
-from sluice.ingest.build import Builder, Built
+from sluice.ingest.ahead import delta, embed_ahead, outlook
+from sluice.ingest.build import Builder, Built, to_build
 from sluice.ingest.keeping import bound_cache, collect, lost, optimize
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.plan import Change, Plan, plan

@@ -127,7 +127,9 @@ def _whole(catalog: Catalog, opened: Collections, serving: Collection, left: int
     finally:
         if not whole:
             with catalog.begin() as connection:
-                collections.serve(connection, left)
+                back = collections.serve(connection, left)
+            if back is None:
+                _log.warning("collection %s lacks what was published meanwhile, so it waits", left)
     return whole
 
 
