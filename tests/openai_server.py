@@ -99,6 +99,7 @@ class OpenAIServer:
     files: dict[str, Stored] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     batches: Any = None  # see openai_batches.Batches
+    burst: float = 60.0  # seconds' worth of them that it takes at once
     _full: dict[str, float] = field(default_factory=dict)  # when each limit is free again
     _seen: deque[float] = field(default_factory=deque)
     _turns: threading.Semaphore | None = None
@@ -185,13 +186,13 @@ class OpenAIServer:
             now = time.monotonic()
             for (of, limit), asked in zip(self._limits(), (1, tokens), strict=True):
                 full = max(self._full.get(of, now), now) + 60 * asked / limit
-                if full > now + 60:
+                if full > now + self.burst:
                     raise Problem(
                         429,
                         f"Rate limit reached for text-embedding-3-small on {of} per min: Limit "
                         f"{limit}, Requested {asked}.",
                         "rate_limit_exceeded",
-                        after=full - now - 60,
+                        after=full - now - self.burst,
                     )
             for (of, limit), asked in zip(self._limits(), (1, tokens), strict=True):
                 self._full[of] = max(self._full.get(of, now), now) + 60 * asked / limit
@@ -207,7 +208,7 @@ class OpenAIServer:
         for of, limit in self._limits():
             reset = max(self._full.get(of, now) - now, 0.0)
             headers[f"x-ratelimit-limit-{of}"] = str(limit)
-            headers[f"x-ratelimit-remaining-{of}"] = str(int(limit * (1 - reset / 60)))
+            headers[f"x-ratelimit-remaining-{of}"] = str(int(limit * (1 - reset / self.burst)))
             shown = (
                 f"{int(reset // 60)}m{reset % 60:.3f}s" if reset >= 1 else f"{reset * 1e3:.0f}ms"
             )
