@@ -52,6 +52,9 @@ def to_document(draft: Draft, source: str, acl_key: str) -> Document:
 
 def clean(text: str) -> str:
     """Return ``text`` in NFC with ``\\n`` line ends, without characters that nobody can see."""
-    text = _LINE_END.sub("\n", text)
-    text = _JOINER.sub("", _INVISIBLE.sub("", text))
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text  # most of what there is
+    text = _INVISIBLE.sub("", _LINE_END.sub("\n", text))
+    if "\u200c" in text or "\u200d" in text:
+        text = _JOINER.sub("", text)
     return unicodedata.normalize("NFC", text)
