@@ -80,7 +80,9 @@ def _among(column: str, values: Sequence[str]) -> str:
 # LlamaIndex ------------------------------------------------------------------------------------
 
 
-class _LlamaEmbedding(BaseEmbedding):
+class LlamaEmbedding(BaseEmbedding):
+    """Whatever embeds, as LlamaIndex wants it."""
+
     counted: Any
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
@@ -96,7 +98,9 @@ class _LlamaEmbedding(BaseEmbedding):
         return self._get_text_embedding(query)
 
 
-class _LlamaStore(BasePydanticVectorStore):
+class LlamaStore(BasePydanticVectorStore):
+    """A LanceDB table, as LlamaIndex wants it."""
+
     stores_text: bool = True
     table: Any
 
@@ -133,9 +137,9 @@ def llama_index(home: Path, sections: Sections, counted: Counted) -> int:
         else SimpleDocumentStore()
     )
     pipeline = IngestionPipeline(
-        transformations=[_LlamaEmbedding(counted=counted, embed_batch_size=BATCH)],
+        transformations=[LlamaEmbedding(counted=counted, embed_batch_size=BATCH)],
         docstore=docstore,
-        vector_store=_LlamaStore(table=open_table(home, counted.dimensions)),
+        vector_store=LlamaStore(table=open_table(home, counted.dimensions)),
         docstore_strategy=DocstoreStrategy.UPSERTS_AND_DELETE,
         disable_cache=True,
     )
