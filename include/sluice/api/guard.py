@@ -12,16 +12,23 @@ from sluice.api import refusals
 from sluice.retrieve import trace_id_of
 
 MAX_BODY = 64 * 1024  # bytes
+AT_A_TIME = 64  # requests that a process works on: a burst waits a second or two, and no longer
 _TYPE = "Send it as application/json"
 _TWICE = "Send each field once: what reads the first one and what reads the last would disagree"
 _SIZE = f"Send at most {MAX_BODY} bytes"
 
 
 class Guard:
-    """Names the trace, bounds the body, insists on JSON, and forbids caches to keep answers."""
+    """Names the trace, bounds the body, insists on JSON, and forbids caches to keep answers.
 
-    def __init__(self, app: ASGIApp):
+    More requests than the process can work on are refused while they cost next to nothing: whoever
+    waited for a thread would get its answer when nobody wants it any more.
+    """
+
+    def __init__(self, app: ASGIApp, at_a_time: int = AT_A_TIME):
         self._app = app
+        self._most = at_a_time
+        self._going = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -37,8 +44,10 @@ class Guard:
                 MutableHeaders(scope=message)["Cache-Control"] = "no-store"
             await send(message)
 
-        respond: ASGIApp = self._app
-        if _not_json(scope, headers):
+        respond: ASGIApp = self._work
+        if self._going >= self._most and _asks(scope):
+            respond = refusals.overloaded(1.0, trace_id)
+        elif _not_json(scope, headers):
             respond = refusals.answer(415, "not_json", "the body is no JSON", _TYPE, trace_id)
         elif (body := await _read(headers, receive)) is None:
             respond = refusals.answer(413, "too_long", "the body is too long", _SIZE, trace_id)
@@ -47,6 +56,18 @@ class Guard:
         else:
             receive = _replay(body, receive)
         await respond(scope, receive, send_uncached)
+
+    async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._going += _asks(scope)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._going -= _asks(scope)
+
+
+def _asks(scope: Scope) -> bool:
+    """Whether somebody wants an answer; how the process is may always be asked."""
+    return "/v1/" in scope["path"]
 
 
 def _not_json(scope: Scope, headers: Headers) -> bool:

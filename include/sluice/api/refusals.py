@@ -71,6 +71,19 @@ def answer(
     return JSONResponse({"error": problem}, status, headers or _HEADERS.get(status))
 
 
+def overloaded(after: float, trace_id: str) -> JSONResponse:
+    """The refusal of what is too much: ask again in ``after`` seconds, or a little later."""
+    seconds = math.ceil(after)
+    return answer(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        _code(Overloaded),
+        "more is asked at the moment than can be answered",
+        f"Ask again in {seconds} s",
+        trace_id,
+        {"Retry-After": str(seconds)},
+    )
+
+
 def install(app: FastAPI) -> None:
     """Give ``app`` this answer to everything that can be raised."""
     app.exception_handler(SluiceError)(_sluice_error)
@@ -84,9 +97,7 @@ def _sluice_error(request: Request, error: SluiceError) -> JSONResponse:
         _log.warning("%s", error)
         error = TooStale(_TOO_OLD, cure="Ask again later, or tell the operator the trace_id")
     if isinstance(error, Overloaded):
-        headers = {"Retry-After": str(math.ceil(error.after))}
-        said, trace_id = "more is asked at the moment than can be answered", _trace_id(request)
-        return answer(429, _code(Overloaded), said, error.cure, trace_id, headers)
+        return overloaded(error.after, _trace_id(request))
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             said = f"{error.subject}: {error.happened}" if error.subject else error.happened

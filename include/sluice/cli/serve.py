@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import Annotated
 
 import typer
 
 from sluice.errors import SluiceError
+
+# Seconds that a thread which computes keeps others waiting: a refusal must not wait for answers.
+_SWITCH = 0.0005
 
 
 def serve(
@@ -34,6 +38,7 @@ def serve(
         settings.host if host is None else host, settings.serve_port if port is None else port
     )
     address, actual = listening.getsockname()[:2]
+    sys.setswitchinterval(_SWITCH)
     typer.echo(f"http://{address}:{actual}{PREFIX}/openapi.json", err=True)
     uvicorn.Server(uvicorn.Config(standalone(settings))).run(sockets=[listening])
 

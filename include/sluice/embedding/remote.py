@@ -28,7 +28,7 @@ from sluice.settings import secret
 _ATTEMPTS = 6  # of a request for documents
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=30.0)  # seconds
 _SOON = 3.0  # seconds that a question waits
-_QUESTIONS = 32  # at a time, in one process
+_QUESTIONS = 64  # at a time, in one process
 _MILLION = Decimal(1_000_000)
 
 
