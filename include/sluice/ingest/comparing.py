@@ -95,7 +95,14 @@ def compare(
         chunks=chunks,
         sampled=len(drawn),
         recalls=tuple(recalls),
-        overlap=_overlap(collections, new, found[-1:], questions, asked, settings.dense_weight),
+        overlap=_overlap(
+            collections,
+            new,
+            found[-1:],
+            questions,
+            asked,
+            new.dense_weight(settings.dense_weight),
+        ),
     )
 
 
