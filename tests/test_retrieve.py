@@ -88,7 +88,7 @@ def retriever(
     world: World,
     index: Index,
     *,
-    dense_weight: float = 0.2,
+    dense_weight: float | None = 0.2,
     cap: int = 1000,
     access: Access | None = None,
 ) -> Retriever:
@@ -423,9 +423,10 @@ def corpora(draw: st.DrawFn) -> list[tuple[str, str, str]]:
 
 
 def brute_force(
-    index: Index, question: str, chunks: Sequence[Candidate], k: int, dense_weight: float
+    index: Index, question: str, chunks: Sequence[Candidate], k: int, dense_weight: float | None
 ) -> list[tuple[str, int]]:
     """Rank everything there is, keep what is permitted and live, fuse ranks by the formula."""
+    dense_weight = EMBEDDER.dense_weight if dense_weight is None else dense_weight
     everything = {each.acl_id for each in chunks}
     wanted = {(each.document_id, each.generation) for each in chunks}
     scores: dict[tuple[str, int], float] = {}
@@ -459,7 +460,7 @@ READABLE = {ADA: {"open", "ada"}, BEN: {"open", "ben"}}
     versions=corpora(),
     question=st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join),
     k=st.integers(1, 15),
-    dense_weight=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+    dense_weight=st.sampled_from([None, 0.0, 0.2, 0.5, 1.0]),
     deleted=st.sets(st.integers(0, 11), max_size=3),
 )
 def test_top_k_is_the_exact_filtered_top_k(
@@ -468,7 +469,7 @@ def test_top_k_is_the_exact_filtered_top_k(
     versions: list[tuple[str, str, str]],
     question: str,
     k: int,
-    dense_weight: float,
+    dense_weight: float | None,
     deleted: set[int],
 ) -> None:
     """Whatever else lies in the index, the answer is brute force over permitted live chunks."""

@@ -36,6 +36,10 @@ class Opened:
     index: Index
     embedder: Embedder
 
+    def dense_weight(self, chosen: float | None) -> float:
+        """The vector list's weight in rank fusion: the ``chosen`` one, or what suits the model."""
+        return self.embedder.dense_weight if chosen is None else chosen
+
 
 Serving = Callable[[], Opened]  # the collection that answers questions, as of each call
 

@@ -71,6 +71,10 @@ class Embedder(Protocol):
     def parallel(self) -> int:
         """How many calls of :meth:`embed` at a time make it faster."""
 
+    @property
+    def dense_weight(self) -> float:
+        """The vector list's weight in rank fusion that suits this model, 0 to 1."""
+
     def dollars(self, tokens: int, tier: Tier = "standard") -> Decimal:
         """What a provider asks for so many tokens today; 0 for a model that runs here."""
 

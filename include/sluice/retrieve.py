@@ -30,7 +30,7 @@ from sluice.errors import (
 from sluice.index.analysis import analyse
 from sluice.index.fusion import DEPTH, fuse
 from sluice.model import Account, Caller, Candidate, Hit, Principal, Reason, storable
-from sluice.ports import Embedder, Meter, Vectors
+from sluice.ports import Meter, Vectors
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Retriever:
         audit: Audit,
         meter: Callable[[Account], Meter],
         *,
-        dense_weight: float,
+        dense_weight: float | None,
         max_question: int,
         max_hits: int,
     ):
@@ -202,7 +202,7 @@ class Retriever:
                 if self._serving().collection == opened.collection:
                     raise
                 continue
-            best = fuse(keyword, dense, self._dense_weight)[:k]
+            best = fuse(keyword, dense, opened.dense_weight(self._dense_weight))[:k]
             last = self._access.gate(caller, person, best, explain=True)
             denied += first.denied + last.denied
             if len(last.permitted) == len(best) and first.replaced.items() <= known.items():
@@ -238,18 +238,18 @@ class Retriever:
 class _Question:
     """What is asked: embedded at most once for each collection that is searched."""
 
-    def __init__(self, text: str, meter: Meter, dense_weight: float):
+    def __init__(self, text: str, meter: Meter, dense_weight: float | None):
         self._text = text
         self._meter = meter
-        self._keywords = dense_weight < 1.0
-        self._vectors = dense_weight > 0.0
+        self._dense_weight = dense_weight
         self._embedded: dict[int, Vectors | None] = {}
         self.degraded: str | None = None
 
     def searches(self, opened: Opened, scope: Scope) -> tuple[Search, Search]:
         """The keyword search and the vector search; one that cannot count finds nothing."""
-        terms = analyse(self._text) if self._keywords else ""
-        vector = self._vector(opened) if self._vectors and scope.acl_ids else None
+        weight = opened.dense_weight(self._dense_weight)
+        terms = analyse(self._text) if weight < 1.0 else ""
+        vector = self._vector(opened) if weight > 0.0 and scope.acl_ids else None
 
         def keyword(scope: Scope, limit: int) -> list[Candidate]:
             return opened.index.search_terms(terms, scope.acl_ids, limit) if terms else []
@@ -264,15 +264,15 @@ class _Question:
     def _vector(self, opened: Opened) -> Vectors | None:
         chosen = opened.collection.collection_id
         if chosen not in self._embedded:
-            self._embedded[chosen] = self._embed(opened.embedder)
+            self._embedded[chosen] = self._embed(opened)
         return self._embedded[chosen]
 
-    def _embed(self, embedder: Embedder) -> Vectors | None:
+    def _embed(self, opened: Opened) -> Vectors | None:
         self.degraded = None
         try:
-            return embedder.ask(self._text, self._meter)
+            return opened.embedder.ask(self._text, self._meter)
         except _NOT_EMBEDDED as error:
-            if not self._keywords:
+            if opened.dense_weight(self._dense_weight) == 1.0:
                 raise
             _log.warning("searched by keywords alone: %s", error)
             why = "a budget is spent" if isinstance(error, BudgetExhausted) else "no embedder"

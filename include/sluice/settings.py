@@ -49,9 +49,9 @@ class Settings(BaseSettings):
     serve_port: int = Field(8090, ge=1, le=65535, description="The port of `sluice serve`.")
     embedder: str = Field(
         "local-static",
-        pattern=r"^(local-static(-128|-64)?|[a-z0-9][a-z0-9_-]*/[^@\s]+(@[0-9]+)?)$",
-        description="The embedding model of the first collection: local-static, or "
-        "endpoint/model. Later: `sluice index migrate`.",
+        pattern=r"^(local-static(-128|-64)?|local-minilm|[a-z0-9][a-z0-9_-]*/[^@\s]+(@[0-9]+)?)$",
+        description="The embedding model of the first collection: local-static, local-minilm, "
+        "or endpoint/model. Later: `sluice index migrate`.",
     )
     endpoints: Path | None = Field(
         None, description="A TOML file of endpoints that speak OpenAI's API, beside OpenAI's own."
@@ -113,11 +113,12 @@ class Settings(BaseSettings):
         description="Megabytes of vectors that are kept so that no text is embedded twice; those "
         "not used for longest go first. Unset: all are kept.",
     )
-    dense_weight: float = Field(
-        0.2,
+    dense_weight: float | None = Field(
+        None,
         ge=0.0,
         le=1.0,
-        description="The vector list's weight in rank fusion; the keyword list has the rest.",
+        description="The vector list's weight in rank fusion; the keyword list has the rest. "
+        "Unset: as suits the model.",
     )
     scope_cap: int = Field(
         SCOPE_CAP, ge=1, description="The most permission objects that one search is filtered by."

@@ -31,7 +31,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         environment.ensure(folder, [])  # not even the installer runs before its hash was checked
     (folder / ".venv" / "rubbish").touch()
     lock.write_text(stanza.group(0))
-    (folder / "requirements-dev.txt").write_text(stanza.group(0) + "# more\n")
+    for extra in ("dev", "minilm"):
+        (folder / f"requirements-{extra}.txt").write_text(stanza.group(0) + f"# {extra}\n")
     assert environment.ensure(folder, [])
     return folder
 
@@ -56,6 +57,22 @@ def test_other_requirements_are_installed(project: Path) -> None:
         lock.write("# changed\n")
     assert environment.ensure(project, [])
     assert not environment.ensure(project, [])
+
+
+def test_an_extra_stays_whatever_else_is_installed(project: Path) -> None:
+    """Nobody's ``make test`` undoes somebody's embedder; new requirements are for all anew."""
+    assert environment.ensure(project, ["requirements-minilm.txt"])
+    assert environment.ensure(project, ["requirements-dev.txt"])
+    for extras in ([], ["minilm"], ["dev", "minilm"]):
+        assert not environment.ensure(project, [f"requirements-{each}.txt" for each in extras])
+    with (project / "requirements-minilm.txt").open("a") as lock:
+        lock.write("# changed\n")
+    assert not environment.ensure(project, ["requirements-dev.txt"])
+    assert environment.ensure(project, ["requirements-minilm.txt"])
+    with (project / "requirements.txt").open("a") as lock:
+        lock.write("# changed\n")
+    assert environment.ensure(project, [])
+    assert environment.ensure(project, ["requirements-dev.txt"])
 
 
 def test_a_half_built_environment_was_made_again(project: Path) -> None:

@@ -9,13 +9,14 @@ from sluice.ports import Embedder
 
 # One table, of which the first components alone are a space of their own (it was trained so).
 STATIC = {"local-static": 256, "local-static-128": 128, "local-static-64": 64}
+MINILM = "local-minilm"
 
 
 def open_embedder(name: str, endpoints: Path | None = None) -> Embedder:
     """Return the embedder called ``name``, ready to embed.
 
     Args:
-        name: ``local-static``, or ``<endpoint>/<model>[@<dimensions>]``.
+        name: ``local-static``, ``local-minilm``, or ``<endpoint>/<model>[@<dimensions>]``.
         endpoints: the file that describes further endpoints.
 
     Raises:
@@ -25,6 +26,10 @@ def open_embedder(name: str, endpoints: Path | None = None) -> Embedder:
         from sluice.embedding.static import load  # 50 MB of table and tokenizer: only who embeds
 
         return load(STATIC[name])
+    if name == MINILM:
+        from sluice.embedding.minilm import load as load_minilm  # an extra: it may not be there
+
+        return load_minilm()
     if "/" in name:
         from sluice.embedding.remote import open_remote  # 1 s of imports
 
@@ -32,5 +37,6 @@ def open_embedder(name: str, endpoints: Path | None = None) -> Embedder:
     raise ConfigurationError(
         "no such embedder",
         subject=name,
-        cure=f"Set SLUICE_EMBEDDER to one of {', '.join(STATIC)}, or to <endpoint>/<model>",
+        cure=f"Set SLUICE_EMBEDDER to one of {', '.join((*STATIC, MINILM))}, "
+        "or to <endpoint>/<model>",
     )

@@ -47,6 +47,7 @@ class Model(_Table):
     shortens: bool = False  # takes `dimensions`, fewer than it has
     window: Positive = 8192  # tokens of one input
     vocabulary: Literal["cl100k_base", "o200k_base", "bytes"] = "cl100k_base"
+    dense_weight: Annotated[float, Field(ge=0, le=1)] = 0.5  # of its list in rank fusion
     prices: tuple[Price, ...] = ()  # none: it is free
 
     def price(self, tier: Tier, day: date) -> Decimal:

@@ -75,6 +75,11 @@ class RemoteEmbedder:
         """The machine that texts are sent to."""
         return self.endpoint.host
 
+    @property
+    def dense_weight(self) -> float:
+        """As the file of endpoints says of the model."""
+        return self._spec.dense_weight
+
     @functools.cached_property
     def client(self) -> openai.OpenAI:
         """The client, without retries of its own: each of ours asks the limits and the breaker.

