@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sluice.embedding import open_embedder
-from sluice.ports import Vectors
+from sluice.ports import Meter, Vectors
 
 
 class Counted:
@@ -16,10 +16,10 @@ class Counted:
         self._embedder = open_embedder("local-static")
         self.texts = 0
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], meter: Meter | None = None) -> Vectors:
         """Return unit-length rows, as the product's embedder does."""
         self.texts += len(texts)
-        return self._embedder.embed(texts)
+        return self._embedder.embed(texts, meter)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._embedder, name)

@@ -63,8 +63,13 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """Run a durable PostgreSQL (fsync on, as in production) while the body works."""
+def server(connections: int = 200) -> Iterator[Server]:
+    """Run a durable PostgreSQL (fsync on, as in production) while the body works.
+
+    Args:
+        connections: at a time, at most.
+    """
+    postgres._SETTINGS["max_connections"] = str(connections)
     with tempfile.TemporaryDirectory(prefix="sluice-bench-pg-") as folder:
         Path(folder).chmod(0o755)  # the server may run as another user
         directory = Path(folder) / "server"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 import psutil
+from sluice.stack import postgres
 from sluice.stack.client import AirflowClient, DagRun
+from sluice.stack.home import Home
 
 Seen = TypeVar("Seen")
 
@@ -29,6 +35,7 @@ class Place:
     home: Path
     dags: Path
     port: int
+    further: Mapping[str, str] = field(default_factory=dict)  # variables of every command
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,6 +46,7 @@ class Place:
             "SLUICE_HOME": str(self.home),
             "SLUICE_PORT": str(self.port),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            **self.further,
         }
 
     @property
@@ -145,3 +153,52 @@ class Running:
     def over(self, dag_id: str, run_id: str) -> DagRun | None:
         run = self.airflow.run(dag_id, run_id)
         return run if run is not None and run.finished else None
+
+
+@contextmanager
+def place(folder: Path, **further: str) -> Iterator[Place]:
+    """A home that does not exist yet, and links to the project's own DAG files."""
+    dags = folder / "dags"
+    dags.mkdir()
+    for path in (PROJECT / "dags").glob("*.py"):
+        (dags / path.name).symlink_to(path)
+    made = Place(folder / "home", dags, postgres.free_port(), further)
+    yield made
+    made.sluice("reset")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running(place: Place) -> Iterator[Running]:
+    """The stack, up while the body works; at the end SIGTERM must leave no process behind."""
+    started = time.monotonic()
+    up = subprocess.Popen(
+        [sys.executable, "-c", "from sluice.cli import main; main()", "up", "--json"],
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert up.stdout is not None
+        lines = iter(up.stdout.readline, "")
+        printed = json.loads("".join(_until_closed(lines)))
+        seconds = time.monotonic() - started
+        client = Operator(place.url, "admin", printed["stack"]["password"])
+        client.sign_in()
+        yield Running(place, Outcome(printed["stack"], printed["seconds"], seconds, []), client)
+        client.close()
+    finally:
+        up.send_signal(signal.SIGTERM)
+        up.wait(timeout=60)
+    assert up.returncode == 0
+    assert place.processes() == []
+    assert Home(place.home).holder() is None
+
+
+def _until_closed(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        yield line
+        if line.rstrip() == "}":
+            return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import threading
 import time
 import uuid
 from collections import Counter
@@ -54,6 +55,7 @@ class Batches:
     server: Any
     fate: Callable[[int], Outcome] = lambda _number: Outcome()
     enqueued: int | None = None  # tokens that may wait
+    alone: bool = False  # a batch is worked on from its creation, whether or not anybody looks
     every: dict[str, Batch] = field(default_factory=dict)
     doubled: Counter[str] = field(default_factory=Counter)  # texts that were in two live batches
 
@@ -101,11 +103,13 @@ class Batches:
             for each in self.live():
                 if each.outcome.status != "failed" and outcome.status != "failed":
                     self.doubled.update(text for _, text in each.texts & texts)
-            self.every[batch_id] = Batch(batch_id, lines, outcome, shown, texts)
-        return shown
+            self.every[batch_id] = batch = Batch(batch_id, lines, outcome, shown, texts)
+        if self.alone:
+            threading.Thread(target=self._end, args=(batch,), daemon=True).start()
+        return dict(shown)
 
     def look(self, batch_id: str) -> dict[str, Any]:
-        """How far it is; looking makes it go on."""
+        """How far it is; looking makes it go on, unless it does so by itself."""
         from openai_server import Problem
 
         with self.server.lock:
@@ -115,14 +119,14 @@ class Batches:
             batch.looks += 1
             if batch.shown["status"] in _LIVE:
                 batch.shown["status"] = "in_progress"
-                if batch.looks >= batch.outcome.polls:
+                if not self.alone and batch.looks >= batch.outcome.polls:
                     self._end(batch)
             return dict(batch.shown)
 
     def _end(self, batch: Batch) -> None:
         outcome, shown = batch.outcome, batch.shown
-        shown["status"] = outcome.status
         if outcome.status == "failed":
+            shown["status"] = outcome.status
             return
         chance = random.Random(batch.id)
         lines = chance.sample(batch.lines, len(batch.lines))
@@ -150,6 +154,8 @@ class Batches:
             "input_tokens_details": {"cached_tokens": 0},
             "output_tokens_details": {"reasoning_tokens": 0},
         }
+        with self.server.lock:
+            shown["status"] = outcome.status
 
     def _line(self, line: dict[str, Any], *, failing: bool) -> tuple[dict[str, Any], int]:
         from openai_server import Problem

@@ -95,7 +95,7 @@ def warm_up(settings: Settings, tree: Path) -> None:
     source = Files(name="faults_warm", url=str(tree))
     ingest.extract(pipeline, source, "warm")
     ingest.validate(pipeline, source, "warm")
-    _ = open_embedder(settings.embedder)
+    _ = open_embedder(settings.embedder, settings.endpoints)
     pipeline.close()
     gc.freeze()  # or each child copies most of what it inherits
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 
-def report_of(
+def outcome_of(
     program: str, home: Path, catalog_url: str, landing_url: str, **settings: str
 ) -> dict[str, Any]:
-    """What ``program`` (a file beside this one) reports of a tenant of its own.
+    """What ``program`` (a file beside this one) reports of a tenant, by default one of its own.
 
-    It has failed if it, a run after a kill, or a reader meanwhile saw anything wrong.
+    It has failed if it, or a run after a kill, saw anything wrong.
     """
     config = {
         "home": str(home),
@@ -33,6 +33,14 @@ def report_of(
     assert done.returncode == 0, done.stderr[-4000:]
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert report["failures"] == [], done.stderr[-4000:]
+    return report
+
+
+def report_of(
+    program: str, home: Path, catalog_url: str, landing_url: str, **settings: str
+) -> dict[str, Any]:
+    """The same of a program that has a reader, which must not have seen anything wrong either."""
+    report = outcome_of(program, home, catalog_url, landing_url, **settings)
     assert report["wrong"] == []
     assert report["reads"] > len(report["killed"])
     return report
