@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
+from itertools import islice
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,7 +14,9 @@ from sluice.api import refusals
 from sluice.retrieve import trace_id_of
 
 MAX_BODY = 64 * 1024  # bytes
-AT_A_TIME = 64  # requests that a process works on: a burst waits a second or two, and no longer
+AT_A_TIME = 64  # requests that a process works on
+SOON = 1.0  # seconds that half of them have been there at most, or no more are let in
+_FEW = 8  # requests, of which some may take long: that is no overload
 _TYPE = "Send it as application/json"
 _TWICE = "Send each field once: what reads the first one and what reads the last would disagree"
 _SIZE = f"Send at most {MAX_BODY} bytes"
@@ -25,10 +29,9 @@ class Guard:
     waited for a thread would get its answer when nobody wants it any more.
     """
 
-    def __init__(self, app: ASGIApp, at_a_time: int = AT_A_TIME):
+    def __init__(self, app: ASGIApp):
         self._app = app
-        self._most = at_a_time
-        self._going = 0
+        self._since: dict[object, float] = {}  # when each request came that is worked on, in order
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -45,7 +48,7 @@ class Guard:
             await send(message)
 
         respond: ASGIApp = self._work
-        if self._going >= self._most and _asks(scope):
+        if _asks(scope) and self._overloaded():
             respond = refusals.overloaded(1.0, trace_id)
         elif _not_json(scope, headers):
             respond = refusals.answer(415, "not_json", "the body is no JSON", _TYPE, trace_id)
@@ -57,12 +60,24 @@ class Guard:
             receive = _replay(body, receive)
         await respond(scope, receive, send_uncached)
 
+    def _overloaded(self) -> bool:
+        """Whether one more would only make others wait."""
+        going = len(self._since)
+        if going < _FEW or going >= AT_A_TIME:
+            return going >= AT_A_TIME
+        middle = next(islice(self._since.values(), going // 2, None))
+        return time.monotonic() - middle > SOON
+
     async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._going += _asks(scope)
+        if not _asks(scope):
+            await self._app(scope, receive, send)
+            return
+        request = object()
+        self._since[request] = time.monotonic()
         try:
             await self._app(scope, receive, send)
         finally:
-            self._going -= _asks(scope)
+            del self._since[request]
 
 
 def _asks(scope: Scope) -> bool:
