@@ -13,7 +13,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from serving import Site, open_site
-from sluice.api.guard import SOON
+from sluice.api.guard import AT_A_TIME
 from sluice.catalog import connect
 from sluice.catalog.migrate import APP_ROLE, migrate
 from sluice.settings import Settings
@@ -118,12 +118,10 @@ def crowd(site: Site, database: str, number: int) -> Iterator[list[Future[httpx.
     engine.dispose()
 
 
-def test_more_than_can_be_worked_on_in_time_is_refused_at_once(site: Site, database: str) -> None:
+def test_more_than_can_be_worked_on_is_refused_at_once(site: Site, database: str) -> None:
     """How the process is may be asked all the same; when it is over, everybody may ask."""
-    with crowd(site, database, 12) as asked:
-        time.sleep(SOON + 0.5)
-        refused = site.agent.post("/v1/search", json=ASK)
-        assert refused.status_code == 429
+    with crowd(site, database, AT_A_TIME) as asked:
+        refused = _refused(site)
         assert refused.headers["Retry-After"] == "1"
         assert refused.json()["error"]["code"] == "overloaded"
         assert httpx.get(f"{site.url}/healthz", trust_env=False).status_code == 200
@@ -131,8 +129,10 @@ def test_more_than_can_be_worked_on_in_time_is_refused_at_once(site: Site, datab
     assert site.agent.post("/v1/search", json=ASK).status_code == 200
 
 
-def test_a_few_that_take_long_keep_nobody_out(site: Site, database: str) -> None:
-    """Something slow is no overload."""
-    with crowd(site, database, 5):
-        time.sleep(SOON + 0.5)
-        assert site.agent.get("/v1/documents/wiki:nothing", params={"as": "x"}).status_code != 429
+def _refused(site: Site) -> httpx.Response:
+    """The answer to one who comes when as many are there as can be worked on."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with contextlib.suppress(httpx.TimeoutException):
+            return site.agent.post("/v1/search", json=ASK, timeout=0.5)
+    raise AssertionError("nobody was refused")

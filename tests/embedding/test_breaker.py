@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sluice.embedding.breaker import Breaker
-from sluice.embedding.pace import Pace
 from sluice.errors import EmbedderRefused, EmbedderUnavailable
 
 
@@ -105,16 +104,3 @@ def test_told_to_wait_or_refused_is_no_failure() -> None:
         fail(breaker, EmbedderRefused("down with you"))
     with breaker.attempt():
         pass
-
-
-def test_more_go_at_a_time_while_it_goes_well_and_half_as_many_when_not() -> None:
-    """Additive increase, multiplicative decrease, and never none."""
-    pace = Pace(most=8)
-    for _ in range(100):
-        with pace.request():
-            pass
-    assert pace.allowed == 8
-    for wanted in (4, 2, 1, 1):
-        with pytest.raises(EmbedderUnavailable), pace.request():
-            raise EmbedderUnavailable("slow down")
-        assert pace.allowed == wanted

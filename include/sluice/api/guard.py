@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from itertools import islice
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluice.api import refusals
+from sluice.concurrency import Concurrency
 from sluice.retrieve import trace_id_of
 
 MAX_BODY = 64 * 1024  # bytes
-AT_A_TIME = 64  # requests that a process works on
-SOON = 1.0  # seconds that half of them have been there at most, or no more are let in
-_FEW = 8  # requests, of which some may take long: that is no overload
+AT_A_TIME = 64  # requests that a process works on, while that goes well
+_FEW = 8  # and if it does not
+_LONG = 5.0  # seconds of a request, after which fewer are let in
 _TYPE = "Send it as application/json"
 _TWICE = "Send each field once: what reads the first one and what reads the last would disagree"
 _SIZE = f"Send at most {MAX_BODY} bytes"
@@ -31,7 +32,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp):
         self._app = app
-        self._since: dict[object, float] = {}  # when each request came that is worked on, in order
+        self._inside = Concurrency(first=AT_A_TIME, least=_FEW, most=AT_A_TIME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -48,9 +49,7 @@ class Guard:
             await send(message)
 
         respond: ASGIApp = self._work
-        if _asks(scope) and self._overloaded():
-            respond = refusals.overloaded(1.0, trace_id)
-        elif _not_json(scope, headers):
+        if _not_json(scope, headers):
             respond = refusals.answer(415, "not_json", "the body is no JSON", _TYPE, trace_id)
         elif (body := await _read(headers, receive)) is None:
             respond = refusals.answer(413, "too_long", "the body is too long", _SIZE, trace_id)
@@ -60,29 +59,26 @@ class Guard:
             receive = _replay(body, receive)
         await respond(scope, receive, send_uncached)
 
-    def _overloaded(self) -> bool:
-        """Whether one more would only make others wait."""
-        going = len(self._since)
-        if going < _FEW or going >= AT_A_TIME:
-            return going >= AT_A_TIME
-        middle = next(islice(self._since.values(), going // 2, None))
-        return time.monotonic() - middle > SOON
-
     async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _asks(scope):
+        """Let a request in, or refuse it; whether that went well decides how many are let in."""
+        if "/v1/" not in scope["path"]:  # how the process is may always be asked
             await self._app(scope, receive, send)
             return
-        request = object()
-        self._since[request] = time.monotonic()
+        ticket = self._inside.enter()
+        if ticket is None:
+            await refusals.overloaded(1.0, scope["state"]["trace_id"])(scope, receive, send)
+            return
+        well, began = True, time.monotonic()
+
+        async def send_and_look(message: Message) -> None:
+            nonlocal well
+            well = well and message.get("status") != HTTPStatus.TOO_MANY_REQUESTS
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_and_look)
         finally:
-            del self._since[request]
-
-
-def _asks(scope: Scope) -> bool:
-    """Whether somebody wants an answer; how the process is may always be asked."""
-    return "/v1/" in scope["path"]
+            self._inside.leave(ticket, well=well and time.monotonic() - began < _LONG)
 
 
 def _not_json(scope: Scope, headers: Headers) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import ssl
-import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,10 +17,10 @@ import openai
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
+from sluice.concurrency import Concurrency
 from sluice.embedding import answers, packing, vocabulary
 from sluice.embedding.breaker import Breaker
 from sluice.embedding.endpoints import NAME, Endpoint, Model, read
-from sluice.embedding.pace import MOST, Pace
 from sluice.errors import BadInput, ConfigurationError, EmbedderUnavailable, Overloaded
 from sluice.model import Limit, Spend, Tier
 from sluice.ports import Meter, Vectors
@@ -28,14 +29,18 @@ from sluice.settings import secret
 _ATTEMPTS = 6  # of a request for documents
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=30.0)  # seconds
 _SOON = 3.0  # seconds that a question waits
-_QUESTIONS = 64  # at a time, in one process
+_PROMPT = 1.0  # seconds within which a question is embedded, or fewer go at a time
+_TURN = 0.5  # seconds that a question waits to be among those
+_QUESTIONS = 64  # at a time, in one process, however well it goes
+_DOCUMENTS = 8  # requests for documents
+
 _MILLION = Decimal(1_000_000)
 
 
 class RemoteEmbedder:
     """``ports.Embedder`` over HTTP. Safe to share between threads."""
 
-    parallel = MOST
+    parallel = _DOCUMENTS
 
     def __init__(self, name: str, endpoint: Endpoint, model: str, spec: Model, dimensions: int):
         """Name it; nothing is connected to before the first text.
@@ -61,9 +66,9 @@ class RemoteEmbedder:
             requests=endpoint.requests_per_minute,
             tokens=endpoint.tokens_per_minute,
         )
-        self._pace = Pace()
+        self._documents = Concurrency(most=_DOCUMENTS)
         self._breaker = Breaker(self.subject)
-        self._questions = threading.BoundedSemaphore(_QUESTIONS)
+        self._questions = Concurrency(first=_QUESTIONS / 4, most=_QUESTIONS)
 
     @property
     def subject(self) -> str:
@@ -153,7 +158,7 @@ class RemoteEmbedder:
                 wait=_wait,
                 reraise=True,
             ):
-                with attempt, self._pace.request():
+                with attempt, self._turn(self._documents, None):
                     found[list(positions)] = self._request(some, tokens, meter, None)
         return found
 
@@ -167,13 +172,29 @@ class RemoteEmbedder:
         tokens = self.count_tokens(question)
         if not 0 < tokens <= self.window:
             raise BadInput(f"a question has 1 to {self.window} tokens", subject="query")
-        if not self._questions.acquire(blocking=False):
-            raise Overloaded("more questions than can be embedded", after=1.0, subject=self.subject)
-        try:
+        with self._turn(self._questions, _TURN):
             row: Vectors = self._request([question], tokens, meter, _SOON)[0]
-        finally:
-            self._questions.release()
         return row
+
+    @contextmanager
+    def _turn(self, among: Concurrency, patience: float | None) -> Iterator[None]:
+        """Be one of those that go at a time; fewer do if it fails, or takes a question too long.
+
+        Raises:
+            Overloaded: there was no room for ``patience`` seconds.
+        """
+        ticket = among.enter(patience)
+        if ticket is None:
+            raise Overloaded("more questions than can be embedded", after=1.0, subject=self.subject)
+        well, began = None, time.monotonic()
+        try:
+            yield
+            well = patience is None or time.monotonic() - began < _PROMPT
+        except EmbedderUnavailable:
+            well = False
+            raise
+        finally:
+            among.leave(ticket, well=well)
 
     def _request(
         self, texts: Sequence[str], tokens: int, meter: Meter | None, timeout: float | None
