@@ -1,8 +1,8 @@
 """Ten times as many questions as can be answered: does the service go on at its peak, and say no?
 
-    python benchmarks/overload.py [--rounds 3] [--at-a-time 2]
+    python benchmarks/overload.py [--rounds 3] [--at-a-time 1]
 
-`sluice serve` runs as a process of its own; its model is a provider on loopback that takes 50 ms
+`sluice serve` runs as a process of its own; its model is a provider on loopback that takes 100 ms
 for a question and works on a few at a time. Clients first ask in closed loops, ever more of them:
 the most answers a second are the peak. Then ten times as many questions are sent for 30 seconds,
 each when it is due, whether or not others were answered. An answer counts if it is whole, not one
@@ -34,7 +34,7 @@ import report
 import sections
 
 DOCUMENTS = 1_000
-LATENCY = 0.05  # seconds of the provider for a question
+LATENCY = 0.1  # seconds of the provider for a question
 CLIENTS = (2, 4, 8, 16, 32)  # of the closed loops
 CLOSED, OPEN = 6.0, 30.0  # seconds
 TIMES = 10  # as many as can be answered
@@ -173,6 +173,8 @@ class Client:
 
     async def _exchange(self, body: bytes) -> tuple[str, bytes]:
         """Send a question and read the answer; a connection that failed is not used again."""
+        while self._idle and self._idle[-1][0].at_eof():  # the server closes what is idle for long
+            self._idle.pop()[1].close()
         reader, writer = (
             self._idle.pop() if self._idle else await asyncio.open_connection(HOST, self._port)
         )
@@ -218,6 +220,7 @@ class Client:
 def _ask(port: int, key: str, number: int, how: str, rate: float) -> list[Row]:
     """Ask in closed loops, ever more of them, or at a rate."""
     if how == "open":
+        asyncio.run(Client(port, key, 0).ask())  # the first one waits for what is opened then
         client = Client(port, key, number)
         unsent = asyncio.run(client.open(rate, OPEN))
         return [_row(client, OPEN, f"{rate:.0f}/s", unsent)]
@@ -285,6 +288,6 @@ if __name__ == "__main__":
     else:
         parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
         parser.add_argument("--rounds", type=int, default=3)
-        parser.add_argument("--at-a-time", type=int, default=2)
+        parser.add_argument("--at-a-time", type=int, default=1)
         arguments = parser.parse_args()
         sys.exit(main(arguments.rounds, arguments.at_a_time))

@@ -17,7 +17,7 @@ from sluice.retrieve import trace_id_of
 MAX_BODY = 64 * 1024  # bytes
 AT_A_TIME = 64  # requests that a process works on, while that goes well
 _FEW = 8  # and if it does not
-_LONG = 5.0  # seconds of a request, after which fewer are let in
+_QUICK, _LONG = 0.5, 5.0  # seconds of a request: then more are let in, then fewer
 _TYPE = "Send it as application/json"
 _TWICE = "Send each field once: what reads the first one and what reads the last would disagree"
 _SIZE = f"Send at most {MAX_BODY} bytes"
@@ -68,17 +68,19 @@ class Guard:
         if ticket is None:
             await refusals.overloaded(1.0, scope["state"]["trace_id"])(scope, receive, send)
             return
-        well, began = True, time.monotonic()
+        refused, began = False, time.monotonic()
 
         async def send_and_look(message: Message) -> None:
-            nonlocal well
-            well = well and message.get("status") != HTTPStatus.TOO_MANY_REQUESTS
+            nonlocal refused
+            refused = refused or message.get("status") == HTTPStatus.TOO_MANY_REQUESTS
             await send(message)
 
         try:
             await self._app(scope, receive, send_and_look)
         finally:
-            self._inside.leave(ticket, well=well and time.monotonic() - began < _LONG)
+            took = time.monotonic() - began
+            bad = refused or took > _LONG
+            self._inside.leave(ticket, well=False if bad else True if took < _QUICK else None)
 
 
 def _not_json(scope: Scope, headers: Headers) -> bool:

@@ -30,7 +30,7 @@ _ATTEMPTS = 6  # of a request for documents
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=30.0)  # seconds
 _SOON = 3.0  # seconds that a question waits
 _PROMPT = 1.0  # seconds within which a question is embedded, or fewer go at a time
-_TURN = 0.5  # seconds that a question waits to be among those
+_TURN = 0.1  # seconds that a question waits to be among those
 _QUESTIONS = 64  # at a time, in one process, however well it goes
 _DOCUMENTS = 8  # requests for documents
 
