@@ -77,7 +77,7 @@ def test_killed_anywhere_every_chunk_is_embedded_once_and_paid_as_billed(
         file = providers.endpoints(provider, tmp_path, monkeypatch, extra=extra)
         where = {"embedder": providers.NAME, "endpoints": str(file), "tenant": tenant}
         report = outcome_of("kill_batches.py", home, catalog_url, landing_url, **where)
-    assert len(report["killed"]) > 60
+    assert len(report["killed"]) >= 40
     for boundary in BOUNDARIES:
         assert f"batch: {boundary}" in report["killed"]
     for request in ("POST files", "POST batches", "GET batches", "GET files", "DELETE files"):
