@@ -61,7 +61,7 @@ def test_a_plan_names_tokens_dollars_and_the_tier(run: Run, dags: Path, landing_
     assert "It will take the batch tier: 10 tokens or more." in said
     told = json.loads(run(*openai, "--json", **reach).stdout)
     assert told["tokens"] == 10
-    assert told["dollars"] == {"standard": "2E-7", "batch": "1E-7"}
+    assert told["dollars"] == {"standard": "0.0000002", "batch": "0.0000001"}
 
 
 def test_what_is_no_source_is_refused(run: Run, dags: Path, tmp_path: Path) -> None:
