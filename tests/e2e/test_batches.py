@@ -87,5 +87,6 @@ def test_publishing_is_deferred_until_the_provider_has_finished(
     assert set(provider.charged["batch"].values()) == {1}
     assert f"6 documents, 6 chunks, 0 of them cached, {tokens} tokens: standard $" in log
     assert "chunks are in 1 batches" in log
-    assert running.search(key, *question)[0]["document_id"] == "archive:heron.md"
+    found = running.search(key, *question)  # in any order: the provider's vectors say nothing
+    assert "archive:heron.md" in {each["document_id"] for each in found}
     assert provider.files == {}
