@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from shell import Run, failed
 from sluice.budget import Purse
+from sluice.catalog import runs
 from sluice.model import Account, Spend
 from world import World
 
@@ -39,6 +40,21 @@ def test_costs_are_told_by_source_and_tier_to_the_last_digit(run: Run, world: Wo
         "–": Decimal("0.00000002"),
     }
     assert json.loads(run("costs", "--until", "2020-01-01", "--json").stdout) == []
+
+
+def test_a_run_is_shown_beside_what_it_was_to_cost(run: Run, world: World) -> None:
+    """What was foreseen first: when a run goes on after a batch, little is left to foresee."""
+    with world.catalog.begin() as connection:
+        for dollars in ("0.75", "0.01"):
+            runs.foresee(connection, "run-1", Decimal(dollars))
+    spend(world, "0.5", Account(source="wiki", run_id="run-1"))
+    spend(world, "0.1", Account(agent="bot", request="t1"))
+    assert "forecast" in run("costs", "--by", "run").stdout
+    found = json.loads(run("costs", "--by", "run", "--json").stdout)
+    assert [(each["group"], each["dollars"], each["forecast"]) for each in found] == [
+        ("run-1", "0.5", "0.75"),
+        ("(questions)", "0.1", None),
+    ]
 
 
 def test_a_budget_is_set_shown_and_removed(run: Run, world: World) -> None:

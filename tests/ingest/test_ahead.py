@@ -111,7 +111,7 @@ def test_bulk_takes_the_batch_tier_and_is_waited_for(
             continue
     assert done.embedded == done.chunks == provider.charged["batch"].total()
     assert provider.charged["standard"].total() == 0
-    assert Decimal(done.dollars) == provider.dollars("batch")
+    assert Decimal(done.dollars) == Decimal(done.forecast) == provider.dollars("batch")
     assert f"{done.tokens:,} tokens: standard $0.0002, batch $0.0001; batch tier" in caplog.text
     assert holds_what_is_live(paid, paid.collections.serving())
     assert provider.files == {}

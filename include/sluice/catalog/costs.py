@@ -59,6 +59,7 @@ class Cost:
     tier: Tier
     tokens: int
     dollars: Decimal
+    forecast: Decimal | None = None  # of a run, where it was noted
 
 
 def levels(account: Account, model: str) -> dict[Level, str]:

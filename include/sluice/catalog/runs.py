@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -172,6 +173,29 @@ def summary(connection: sa.Connection, run_id: str) -> dict[str, Any]:
         sa.text("SELECT summary FROM sluice.run WHERE run_id = :run_id"), {"run_id": run_id}
     ).scalar_one_or_none()
     return dict(found or {})
+
+
+def foresee(connection: sa.Connection, run_id: str, dollars: Decimal) -> None:
+    """Note what a run will cost, if it has not been noted: later there is less left to embed."""
+    connection.execute(
+        sa.text(
+            "UPDATE sluice.run SET summary = jsonb_build_object('forecast', CAST(:dollars AS text))"
+            " || summary WHERE run_id = :run_id"
+        ),
+        {"run_id": run_id, "dollars": f"{dollars:f}"},
+    )
+
+
+def forecasts(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, Decimal]:
+    """Dollars that each of these runs was to cost, where that was noted."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT run_id, summary->>'forecast' AS forecast FROM sluice.run"
+            " WHERE run_id = ANY(:run_ids) AND summary ? 'forecast'"
+        ),
+        {"run_ids": list(run_ids)},
+    )
+    return {row.run_id: Decimal(row.forecast) for row in rows}
 
 
 def finish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, TypeVar, get_args
@@ -37,6 +38,7 @@ def costs(
 ) -> None:
     """Show what providers were paid for embedding, to the last digit."""
     from sluice.catalog import costs as rows
+    from sluice.catalog import runs
 
     if by not in rows.GROUPS:
         raise BadInput("no such group", subject=by, cure=f"Write one of {', '.join(rows.GROUPS)}")
@@ -45,6 +47,9 @@ def costs(
     first = _day(since) or last - _MONTH
     with services() as opened, opened.catalog.begin() as connection:
         found = rows.report(connection, by, first, last + timedelta(days=1))
+        if by == "run":
+            foreseen = runs.forecasts(connection, [each.group for each in found])
+            found = [replace(each, forecast=foreseen.get(each.group)) for each in found]
     if as_json:
         print_json(found)
         return
@@ -53,8 +58,10 @@ def costs(
     table = Table(by, "tier", box=None, pad_edge=False)
     table.add_column("tokens", justify="right")
     table.add_column("dollars", justify="right")
+    table.add_column("forecast" if by == "run" else "", justify="right")
     for each in found:
-        table.add_row(each.group, each.tier, f"{each.tokens:,}", f"{each.dollars:.6f}")
+        forecast = "" if each.forecast is None else f"{each.forecast:.6f}"
+        table.add_row(each.group, each.tier, f"{each.tokens:,}", f"{each.dollars:.6f}", forecast)
     if len(found) > 1:
         total = sum((each.dollars for each in found), Decimal(0))
         table.add_row("all", "", f"{sum(each.tokens for each in found):,}", f"{total:.6f}")

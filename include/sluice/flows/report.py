@@ -17,6 +17,7 @@ _DOCUMENTS = (
     "quarantined",
 )
 _WORK = ("chunks", "embedded", "tokens")
+_MONEY = ("forecast", "dollars")
 
 
 def counts(summary: RunSummary) -> dict[str, Any]:
@@ -32,10 +33,10 @@ def table(summary: RunSummary) -> list[str]:
     plain = asdict(summary)
     names = [*_DOCUMENTS, *_WORK]
     lines = [f"{name.replace('_', ' '):<15}{plain[name]:>10,}" for name in names]
-    lines.append(f"{'dollars':<15}{float(plain['dollars']):>10,.4f}")
+    lines += [f"{name:<15}{float(plain[name]):>10,.4f}" for name in _MONEY]
     lines += [f"{name:<15}{seconds:>9.2f} s" for name, seconds in summary.stages.items()]
     width = max(map(len, lines))
-    documents, work = len(_DOCUMENTS), len(_WORK) + 1
+    documents, work = len(_DOCUMENTS), len(_WORK) + len(_MONEY)
     rule = "─" * width
     return [
         f"{summary.source}: documents",

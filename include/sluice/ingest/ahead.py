@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sluice.budget import Purse
-from sluice.catalog import Catalog, embeddings
+from sluice.catalog import Catalog, embeddings, runs
 from sluice.collections import Opened
 from sluice.embedding.remote import RemoteEmbedder
 from sluice.errors import StillEmbedding
@@ -125,6 +125,8 @@ def embed_ahead(
         told = outlook(catalog, embedder, name, found, policy, account)
         if told.tokens:
             _log.info("%s", told)
+            with catalog.begin() as connection:
+                runs.foresee(connection, account.run_id or "", told.dollars[told.tier])
         Purse(catalog).require(embedder.spend(found.tokens, told.tier), account)
         if told.tier != "batch" or not bulk.plan(found.missing, account):
             return

@@ -114,4 +114,5 @@ class RunSummary:
     embedded: int = 0  # chunks that no cache held
     tokens: int = 0  # that a provider billed
     dollars: str = "0"  # for them, to the last digit
+    forecast: str = "0"  # dollars that were foreseen, before anything was spent
     stages: Mapping[str, float] = field(default_factory=dict)  # seconds by stage, in order
