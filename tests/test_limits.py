@@ -16,7 +16,7 @@ from sluice.catalog import Catalog
 from sluice.catalog import limits as rows
 from sluice.catalog.costs import EACH
 from sluice.catalog.limits import Bucket, Setting
-from sluice.errors import EmbedderBusy, Overloaded
+from sluice.errors import EmbedderBusy, LimitExceeded
 from sluice.limits import DOCUMENTS, MINUTE, QUESTIONS, Limiter, first, room, taken
 from sluice.model import Account, Limit, Quota, Spend
 
@@ -137,7 +137,7 @@ def test_a_limit_of_any_level_refuses_a_question_that_is_above_it(
     for _ in range(int(QUESTIONS)):
         limiter.now(spend(10), BOT, Limit(name=endpoint))
     asking = (limiter.now(spend(10), BOT, Limit(name=endpoint)) for _ in range(3))
-    with pytest.raises(Overloaded, match=f"^{level} .*more than its limit") as refused:
+    with pytest.raises(LimitExceeded, match=f"^{level} .*more than its limit") as refused:
         list(asking)
     assert 0.25 < refused.value.after <= 1.0
 
@@ -152,7 +152,7 @@ def test_a_limit_by_name_goes_before_the_one_for_each(
         limiter.now(spend(), BOT, Limit(name=endpoint))
     other, third = (Account(agent=each, request="t") for each in ("other", "third"))
     limiter.now(spend(), other, Limit(name=endpoint))
-    with pytest.raises(Overloaded):
+    with pytest.raises(LimitExceeded):
         limiter.now(spend(), other, Limit(name=endpoint))
     limiter.now(spend(), third, Limit(name=endpoint))
 
@@ -164,7 +164,7 @@ def test_tenants_have_limits_of_their_own_and_share_those_of_the_endpoint(
     other = Limiter(new_catalog())  # type: ignore[operator]  # a factory
     allow(catalog, "tenant", EACH, 1, None)
     limiter.now(spend(), BOT, Limit(name=endpoint))
-    with pytest.raises(Overloaded):
+    with pytest.raises(LimitExceeded):
         limiter.now(spend(), BOT, Limit(name=endpoint))
     for _ in range(5):
         other.now(spend(), BOT, Limit(name=endpoint, tokens=60))

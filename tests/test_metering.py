@@ -13,6 +13,7 @@ from openai_server import OpenAIServer
 from sluice.catalog import Catalog, costs
 from sluice.catalog import limits as rows
 from sluice.embedding import open_embedder
+from sluice.embedding.remote import RemoteEmbedder
 from sluice.errors import EmbedderBusy
 from sluice.limits import DOCUMENTS
 from sluice.metering import Metered
@@ -49,6 +50,13 @@ def work(provider: OpenAIServer, catalog: Catalog, file: Path, requests: int, to
     return len(provider.requests) - done
 
 
+def _endpoint(file: Path) -> str:
+    """What all workers share."""
+    embedder = open_embedder(providers.NAME, file)
+    assert isinstance(embedder, RemoteEmbedder)
+    return embedder.limit.name
+
+
 def test_workers_that_know_the_limit_are_never_refused(
     provider: OpenAIServer, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +77,7 @@ def test_workers_that_do_not_know_it_learn_it_from_the_first_answers(
     file = providers.endpoints(provider, tmp_path, monkeypatch)
     work(provider, catalog, file, requests=4, tokens=1_950)
     with catalog.begin() as connection:
-        pace = rows.pace(connection, f"gateway/{providers.MODEL}", locked=False)
+        pace = rows.pace(connection, _endpoint(file), locked=False)
     assert pace.tokens == 60_000
     assert pace.bucket.tokens_full > pace.now + DOCUMENTS
 

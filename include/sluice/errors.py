@@ -22,6 +22,7 @@
     │   ├── PlacementRefused      a sensitive source may not be sent to that machine
     │   └── StillEmbedding        a provider works on it; run again in a while
     ├── BudgetExhausted           it would cost more than somebody allowed
+    ├── LimitExceeded             somebody asks for more in a minute than an operator allows
     ├── Overloaded                more at a time than can be answered; refused at once
     ├── IndexUnavailable          the index cannot be read or written
     ├── ComparisonFailed          a new collection is not as it should be; the old one serves
@@ -154,8 +155,8 @@ class BudgetExhausted(SluiceError):
     """It would cost more than somebody allowed. Nothing of it was spent."""
 
 
-class Overloaded(SluiceError):
-    """More is asked at a time than can be answered. Refused at once; ``after`` seconds are best."""
+class _Later(SluiceError):
+    """Not now: ``after`` seconds are best."""
 
     def __init__(
         self,
@@ -167,6 +168,14 @@ class Overloaded(SluiceError):
     ):
         self.after = after
         super().__init__(happened, subject=subject, cure=cure or f"Ask again in {after:.0f} s")
+
+
+class LimitExceeded(_Later):
+    """Somebody asks for more in a minute than an operator allows them. Refused at once."""
+
+
+class Overloaded(_Later):
+    """More is asked at a time than can be answered. Refused at once."""
 
 
 class IndexUnavailable(SluiceError):

@@ -25,7 +25,7 @@ from sluice.catalog import Catalog
 from sluice.catalog import limits as rows
 from sluice.catalog.costs import levels
 from sluice.catalog.limits import Bucket, Pace
-from sluice.errors import EmbedderBusy, Overloaded
+from sluice.errors import EmbedderBusy, LimitExceeded
 from sluice.model import Account, Limit, Quota, Spend
 
 MINUTE = 60.0  # seconds
@@ -113,7 +113,7 @@ class Limiter:
         """Return if a question may be asked now, or very soon.
 
         Raises:
-            Overloaded: whoever asks has asked too much.
+            LimitExceeded: whoever asks has asked too much.
             EmbedderBusy: the endpoint takes no more at the moment.
         """
         wait = self._try(spend, account, limit, None)
@@ -121,11 +121,11 @@ class Limiter:
             time.sleep(wait.seconds)
             wait = self._try(spend, account, limit, None)
         if wait.of:
-            raise Overloaded("asks for more than its limit", after=wait.seconds, subject=wait.of)
+            raise LimitExceeded("asks for more than its limit", after=wait.seconds, subject=wait.of)
         if wait.seconds:
             raise EmbedderBusy(
                 "as much is asked as it allows",
-                subject=limit.name,
+                subject=f"{spend.endpoint}/{spend.model}",
                 cure=f"Try again in {wait.seconds:.0f} s, or raise its limits",
             )
 

@@ -41,7 +41,7 @@ class Meter(Protocol):
 
         Raises:
             BudgetExhausted: it would cost more than somebody allowed. The body does not run.
-            Overloaded: whoever asks a question has asked too much.
+            LimitExceeded: whoever asks a question has asked too much.
             EmbedderBusy: the endpoint takes no more questions at the moment.
         """
 

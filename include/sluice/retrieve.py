@@ -21,8 +21,10 @@ from sluice.errors import (
     BadInput,
     BudgetExhausted,
     ConfigurationError,
+    EmbedderBusy,
     EmbeddingError,
     IndexUnavailable,
+    LimitExceeded,
     Overloaded,
     Refused,
     SluiceError,
@@ -38,6 +40,13 @@ _ATTEMPTS = 8  # each takes milliseconds; a document is not published that fast
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 _NOT_EMBEDDED = (EmbeddingError, BudgetExhausted)
+_ON_RECORD = (Refused, LimitExceeded, Overloaded, IndexUnavailable, ConfigurationError)
+
+_WHY: dict[type[SluiceError], str] = {
+    BudgetExhausted: "a budget is spent",
+    EmbedderBusy: "the embedder is busy",
+    EmbeddingError: "no embedder",
+}
 
 Search = Callable[[Scope, int], list[Candidate]]
 
@@ -100,6 +109,7 @@ class Retriever:
         Raises:
             BadInput: the question or ``k`` is out of bounds.
             Refused: the caller may not ask for the person, or what :meth:`Access.scope` refuses.
+            LimitExceeded: the caller has asked more in this minute than it may.
             Overloaded: more is asked than can be embedded.
             EmbeddingError, BudgetExhausted: it cannot be embedded, and keywords do not count here.
             ConfigurationError: nothing says where the collection is that serves.
@@ -111,7 +121,7 @@ class Retriever:
         asked = _Question(question, self._pays(account), self._dense_weight)
         try:
             scope, gated = self._find(caller, person, asked, k, freshness)
-        except (Refused, IndexUnavailable, ConfigurationError, *_NOT_EMBEDDED, Overloaded) as error:
+        except (*_ON_RECORD, *_NOT_EMBEDDED) as error:
             self._audit.record(_refusal(error, trace_id, caller, person, "search", question))
             raise
         hits = tuple(
@@ -275,7 +285,7 @@ class _Question:
             if opened.dense_weight(self._dense_weight) == 1.0:
                 raise
             _log.warning("searched by keywords alone: %s", error)
-            why = "a budget is spent" if isinstance(error, BudgetExhausted) else "no embedder"
+            why = next(said for kind, said in _WHY.items() if isinstance(error, kind))
             self.degraded = f"found by keywords alone: {why}"
             return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,11 +19,13 @@ from openai_server import Fault, OpenAIServer
 from sluice import ingest
 from sluice.api.services import Services
 from sluice.catalog import costs, embeddings
+from sluice.catalog import limits as rows
 from sluice.catalog.costs import EACH, Budget
 from sluice.errors import (
     BudgetExhausted,
     EmbedderRefused,
     EmbedderUnavailable,
+    LimitExceeded,
     PlacementRefused,
     StillEmbedding,
 )
@@ -331,3 +334,27 @@ def test_a_cache_that_is_bound_forgets_and_pays_again(
     assert cached(paid) > held - 1
     with paid.catalog.begin() as connection:
         assert embeddings.size(connection) == 0
+
+
+def test_an_agent_over_its_limit_is_refused_and_that_is_on_record(
+    paid: Pipeline, provider: OpenAIServer, tree: Path
+) -> None:
+    """It is told when to ask again; other agents are answered."""
+    run(paid, tree, "r1", DELTA)
+    with paid.catalog.begin() as connection:
+        rows.set_limit(
+            connection, rows.Setting(level="agent", name=CALLER.agent, requests=1, tokens=None)
+        )
+    services = Services(paid.settings)
+    ask(services, "kettle")
+    with pytest.raises(LimitExceeded, match="agent test: asks for more than its limit") as refused:
+        ask(services, "teapot")
+    assert 5 < refused.value.after <= 60
+    other = replace(CALLER, agent="other")
+    assert services.retriever.search(other, ANYONE, "teapot", 5).degraded is None
+    with paid.catalog.begin() as connection:
+        outcomes = connection.execute(
+            sa.text("SELECT outcome FROM sluice.audit_event ORDER BY event_id")
+        ).scalars()
+        assert list(outcomes) == ["answered", "LimitExceeded", "answered"]
+    services.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,18 +67,12 @@ class Guard:
         if ticket is None:
             await refusals.overloaded(1.0, scope["state"]["trace_id"])(scope, receive, send)
             return
-        refused, began = False, time.monotonic()
-
-        async def send_and_look(message: Message) -> None:
-            nonlocal refused
-            refused = refused or message.get("status") == HTTPStatus.TOO_MANY_REQUESTS
-            await send(message)
-
+        began = time.monotonic()
         try:
-            await self._app(scope, receive, send_and_look)
+            await self._app(scope, receive, send)
         finally:
             took = time.monotonic() - began
-            bad = refused or took > _LONG
+            bad = "crowded" in scope["state"] or took > _LONG
             self._inside.leave(ticket, well=False if bad else True if took < _QUICK else None)
 
 

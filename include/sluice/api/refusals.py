@@ -23,6 +23,7 @@ from sluice.errors import (
     ConfigurationError,
     EmbeddingError,
     IndexUnavailable,
+    LimitExceeded,
     NotFound,
     NotPermitted,
     Overloaded,
@@ -73,11 +74,16 @@ def answer(
 
 def overloaded(after: float, trace_id: str) -> JSONResponse:
     """The refusal of what is too much: ask again in ``after`` seconds, or a little later."""
+    said = "more is asked at the moment than can be answered"
+    return _later(Overloaded, said, after, trace_id)
+
+
+def _later(kind: type[SluiceError], said: str, after: float, trace_id: str) -> JSONResponse:
     seconds = math.ceil(after)
     return answer(
         HTTPStatus.TOO_MANY_REQUESTS,
-        _code(Overloaded),
-        "more is asked at the moment than can be answered",
+        _code(kind),
+        said,
         f"Ask again in {seconds} s",
         trace_id,
         {"Retry-After": str(seconds)},
@@ -97,7 +103,11 @@ def _sluice_error(request: Request, error: SluiceError) -> JSONResponse:
         _log.warning("%s", error)
         error = TooStale(_TOO_OLD, cure="Ask again later, or tell the operator the trace_id")
     if isinstance(error, Overloaded):
+        request.state.crowded = True
         return overloaded(error.after, _trace_id(request))
+    if isinstance(error, LimitExceeded):
+        said = f"{error.subject}: {error.happened}"
+        return _later(LimitExceeded, said, error.after, _trace_id(request))
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             said = f"{error.subject}: {error.happened}" if error.subject else error.happened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,11 +62,6 @@ class RemoteEmbedder:
         space = endpoint.same_vectors_as or name
         short = "" if dimensions == spec.dimensions else f"@{dimensions}"
         self.model = f"{'' if space == 'openai' else space + '/'}{model}{short}"
-        self._limit = Limit(
-            name=self.subject,
-            requests=endpoint.requests_per_minute,
-            tokens=endpoint.tokens_per_minute,
-        )
         self._documents = Concurrency(most=_DOCUMENTS)
         self._breaker = Breaker(self.subject)
         self._questions = Concurrency(first=_QUESTIONS / 4, most=_QUESTIONS)
@@ -93,6 +89,17 @@ class RemoteEmbedder:
             ConfigurationError: the key is not set, or the authority cannot be read.
         """
         return connect(self.endpoint_name, self.endpoint)
+
+    @functools.cached_property
+    def limit(self) -> Limit:
+        """What may be asked in a minute: of a server and a model with a key, whoever uses it."""
+        key = secret(self.endpoint.api_key) if self.endpoint.api_key else None
+        named = hashlib.sha256(f"{key}".encode()).hexdigest()[:16]
+        return Limit(
+            name=f"{self.endpoint.base_url} {self.remote_model} {named}",
+            requests=self.endpoint.requests_per_minute,
+            tokens=self.endpoint.tokens_per_minute,
+        )
 
     @property
     def limits(self) -> packing.RequestLimits:
@@ -202,7 +209,7 @@ class RemoteEmbedder:
         """One request, paid for: by what the endpoint says, or in full if it may have been done."""
         if meter is None:
             raise ConfigurationError("it costs money, so a meter must be there", subject=self.model)
-        with self._breaker.attempt(), meter.paying(self.spend(tokens), self._limit) as charge:
+        with self._breaker.attempt(), meter.paying(self.spend(tokens), self.limit) as charge:
             try:
                 answered = self._send(texts, timeout)
                 self._heed(answered.headers, meter)
@@ -227,7 +234,7 @@ class RemoteEmbedder:
     def _heed(self, headers: Mapping[str, str], meter: Meter) -> None:
         """Let everybody know what the endpoint still takes, where that is not plenty."""
         if quota := answers.quota(headers):
-            meter.heard(self.subject, quota)
+            meter.heard(self.limit.name, quota)
 
 
 def connect(name: str, endpoint: Endpoint) -> openai.OpenAI:
