@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +19,7 @@ from openai_batches import Outcome
 from openai_server import Fault, OpenAIServer
 from sluice import ingest
 from sluice.api.services import Services
-from sluice.catalog import costs, embeddings
+from sluice.catalog import Catalog, costs, embeddings
 from sluice.catalog import limits as rows
 from sluice.catalog.costs import EACH, Budget
 from sluice.errors import (
@@ -32,6 +33,7 @@ from sluice.errors import (
 from sluice.ingest import Pipeline
 from sluice.ingest.tiers import choose
 from sluice.model import Policy, RunSummary
+from sluice.model.text import digest
 from sluice.settings import Settings
 from sluice.sources import Files
 
@@ -358,3 +360,40 @@ def test_an_agent_over_its_limit_is_refused_and_that_is_on_record(
         ).scalars()
         assert list(outcomes) == ["answered", "LimitExceeded", "answered"]
     services.close()
+
+
+def test_two_runs_that_need_the_same_texts_at_once_pay_for_them_once(
+    paid: Pipeline, provider: OpenAIServer, tree: Path
+) -> None:
+    """Whoever comes second waits for the vectors of the first."""
+    provider.latency = 0.2
+    other = Pipeline(paid.settings, batch=4)
+
+    def publish(pipeline: Pipeline, name: str) -> RunSummary:
+        source = Files(name=name, url=str(tree), policy=DELTA)
+        return ingest.run(pipeline, source, f"{name}:1")
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(publish, (paid, other), ("pages", "copies"))
+    other.close()
+    assert one.new == two.new == 12
+    assert set(provider.charged["standard"].values()) == {1}
+    assert one.embedded + two.embedded == one.chunks
+
+
+def test_what_a_dead_run_was_embedding_is_awaited_no_longer_than_its_lease(
+    catalog: Catalog,
+) -> None:
+    """Its own next try need not wait; another run does, until it is thought to be dead."""
+    texts = {digest("a"), digest("b")}
+    with catalog.begin() as connection:
+        assert embeddings.take(connection, "small", texts, "dead:1") == texts
+    with catalog.begin() as connection:
+        assert embeddings.take(connection, "small", texts, "other:1") == set()
+        assert embeddings.take(connection, "small", texts, "dead:1") == texts
+        connection.execute(
+            sa.text("UPDATE sluice.embedding_under_way SET until = now() - interval '1 s'")
+        )
+        assert embeddings.take(connection, "small", texts, "other:1") == texts
+        embeddings.leave(connection, "small", texts, "dead:1")
+        assert embeddings.take(connection, "small", texts, "dead:1") == set()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from sluice.ports import Vectors
 
+LEASE = 120.0  # seconds that what a run embeds is its own; then it is thought to be dead
 _DIGEST = 32  # bytes of a content hash
 _DTYPE = np.dtype("<f4")  # stored little-endian float32: changing it orphans every stored vector
 
@@ -76,6 +77,56 @@ def store(connection: sa.Connection, model: str, vectors: Mapping[str, Vectors])
                 for content_hash, vector in sorted(vectors.items(), key=lambda each: each[0])
             ],  # in one order, so that two who store the same wait for each other, not both
         )
+
+
+def take(
+    connection: sa.Connection, model: str, content_hashes: Collection[str], run_id: str
+) -> set[str]:
+    """Which of these nobody else is embedding now; they are the run's own for :data:`LEASE`.
+
+    What an earlier try of the same run had taken is its own at once.
+    """
+    rows = connection.execute(
+        sa.text(
+            """
+            INSERT INTO sluice.embedding_under_way AS known (model, content_hash, run_id, until)
+            SELECT :model, hash, :run_id, clock_timestamp() + make_interval(secs => :lease)
+            FROM unnest(CAST(:hashes AS bytea[])) AS hash ORDER BY hash
+            ON CONFLICT (tenant_id, model, content_hash) DO UPDATE
+                SET run_id = excluded.run_id, until = excluded.until
+                WHERE known.run_id = excluded.run_id OR known.until < clock_timestamp()
+            RETURNING content_hash
+            """
+        ),
+        {
+            "model": model,
+            "hashes": [bytes.fromhex(each) for each in content_hashes],
+            "run_id": run_id,
+            "lease": LEASE,
+        },
+    )
+    return {bytes(each).hex() for each in rows.scalars()}
+
+
+def leave(
+    connection: sa.Connection, model: str, content_hashes: Collection[str], run_id: str
+) -> None:
+    """Let others embed what a run had taken, if they still have to."""
+    connection.execute(
+        sa.text(
+            """
+            DELETE FROM sluice.embedding_under_way WHERE model = :model AND content_hash IN (
+                SELECT content_hash FROM sluice.embedding_under_way
+                WHERE model = :model AND run_id = :run_id AND content_hash = ANY(:hashes)
+                ORDER BY content_hash FOR UPDATE)
+            """  # in the order of `take`, or the two could wait for each other
+        ),
+        {
+            "model": model,
+            "hashes": [bytes.fromhex(each) for each in content_hashes],
+            "run_id": run_id,
+        },
+    )
 
 
 def link(connection: sa.Connection, chunks: Mapping[int, Collection[str]]) -> None:

@@ -25,8 +25,10 @@ from sluice.model import Account, Chunk, Document, IndexedChunk
 from sluice.ports import Embedder, Index, Vectors
 
 T = TypeVar("T")
+Found = dict[str, Vectors]  # by content hash
 
 TEXTS_A_CALL = 512  # bounds one call to the embedder
+_AWAIT = 0.2  # seconds until another run's vectors are looked for again
 PAUSES = (0.2, 1.0, 3.0)  # seconds between counts: the replica that counts may be a moment late
 
 
@@ -173,19 +175,48 @@ def embedded(
     with catalog.begin() as connection:
         vectors = embeddings.lookup(connection, embedder.model, list(texts))
     missing = [each for each in texts if each not in vectors]
-    meter = Metered(catalog, account)
+    meter, fresh = Metered(catalog, account), set[str]()
 
     def embed(hashes: Sequence[str]) -> dict[str, Vectors]:
         rows = embedder.embed([texts[each] for each in hashes], meter)
-        fresh = dict(zip(hashes, rows, strict=True))
+        found = dict(zip(hashes, rows, strict=True))
         with catalog.begin() as connection:
-            embeddings.store(connection, embedder.model, fresh)
+            embeddings.store(connection, embedder.model, found)
+        fresh.update(found)
         progress.reached("embed: stored")
-        return fresh
+        return found
 
-    for fresh in _side_by_side(embed, batches(missing, TEXTS_A_CALL), embedder.parallel):
-        vectors |= fresh
-    return vectors, frozenset(missing)
+    work = embed if embedder.host is None else _each_once(catalog, embedder, account, embed)
+    for found in _side_by_side(work, batches(missing, TEXTS_A_CALL), embedder.parallel):
+        vectors |= found
+    return vectors, frozenset(fresh)
+
+
+def _each_once(
+    catalog: Catalog, embedder: Embedder, account: Account, embed: Callable[[list[str]], Found]
+) -> Callable[[list[str]], Found]:
+    """As ``embed``, which costs money; what another run is embedding at this moment is awaited."""
+    model, run_id = embedder.model, account.run_id or ""
+
+    def work(hashes: list[str]) -> Found:
+        left, found = set(hashes), Found()
+        while left:
+            with catalog.begin() as connection:
+                mine = embeddings.take(connection, model, left, run_id)
+                known = embeddings.lookup(connection, model, list(left))  # stored meanwhile
+            found |= known
+            try:
+                if wanted := sorted(mine - known.keys()):
+                    found |= embed(wanted)
+            finally:
+                with catalog.begin() as connection:
+                    embeddings.leave(connection, model, mine, run_id)
+            left -= found.keys()
+            if left:
+                time.sleep(_AWAIT)
+        return found
+
+    return work
 
 
 def place(catalog: Catalog, embedder: Embedder, source: str | None) -> None:

@@ -12,6 +12,14 @@ ALTER TABLE sluice.api_key ADD COLUMN team text;
 ALTER TABLE sluice.batch ADD COLUMN embedded integer NOT NULL DEFAULT 0;
 ALTER TABLE sluice.embedding ADD COLUMN used_on date NOT NULL DEFAULT current_date;
 ALTER TABLE sluice.generation ADD COLUMN content_hashes bytea NOT NULL DEFAULT '';
+CREATE TABLE sluice.embedding_under_way (
+    tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
+    model text NOT NULL,
+    content_hash bytea NOT NULL,
+    run_id text NOT NULL,
+    until timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, model, content_hash)
+);
 CREATE TABLE sluice.rate_limit (
     tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
     level text NOT NULL CHECK (level IN ('tenant', 'source', 'model', 'team', 'user', 'agent')),
@@ -56,7 +64,7 @@ BIND = """
 DO $$
 DECLARE t text;
 BEGIN
-    FOREACH t IN ARRAY ARRAY['rate_limit', 'rate_bucket'] LOOP
+    FOREACH t IN ARRAY ARRAY['embedding_under_way', 'rate_limit', 'rate_bucket'] LOOP
         EXECUTE format('ALTER TABLE sluice.%I ENABLE ROW LEVEL SECURITY', t);
         EXECUTE format('ALTER TABLE sluice.%I FORCE ROW LEVEL SECURITY', t);
         EXECUTE format($p$CREATE POLICY tenant ON sluice.%I
