@@ -359,3 +359,13 @@ def test_prices_are_those_of_the_day() -> None:
     assert embedder.dollars(50_000_000) == Decimal("1.00")
     assert embedder.dollars(50_000_000, "batch") == Decimal("0.50")
     assert embedder.dollars(1) == Decimal("0.00000002")
+
+
+def test_before_its_first_price_a_model_costs_that(tmp_path: Path) -> None:
+    """A slip in a date makes nothing free."""
+    file = tmp_path / "endpoints.toml"
+    file.write_text(
+        '[a]\nbase_url = "http://x/v1"\n[a.models.m]\ndimensions = 4\n'
+        'prices = [{ from = 2999-01-01, standard = "2" }, { from = 2999-02-01, standard = "3" }]\n'
+    )
+    assert open_embedder("a/m", file).dollars(1_000_000) == Decimal(2)

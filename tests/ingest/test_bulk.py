@@ -17,15 +17,15 @@ from openai_batches import Outcome
 from openai_server import Fault, OpenAIServer
 from providers import NAME
 from sluice.budget import Purse
-from sluice.catalog import Catalog, batches, costs, embeddings
+from sluice.catalog import Catalog, batches, costs, embeddings, runs
 from sluice.catalog.costs import EACH, Budget
 from sluice.embedding import open_embedder
 from sluice.embedding.packing import FileLimits
 from sluice.embedding.remote import RemoteEmbedder
-from sluice.errors import BudgetExhausted, EmbedderUnavailable, SluiceError
+from sluice.errors import BudgetExhausted, EmbedderUnavailable, PlacementRefused, SluiceError
 from sluice.ingest import Progress
 from sluice.ingest.bulk import Bulk
-from sluice.model import Account
+from sluice.model import Account, Policy
 from sluice.model.text import digest
 
 RUN = Account(source="wiki", run_id="wiki:1")
@@ -53,6 +53,19 @@ def embedder(
     found = open_embedder(NAME, file)
     assert isinstance(found, RemoteEmbedder)
     return found
+
+
+def register(catalog: Catalog) -> None:
+    """Sources whose texts may be sent anywhere."""
+    with catalog.begin() as connection:
+        for name in ("wiki", "desk"):
+            runs.ensure_source(connection, name, "files", Policy())
+
+
+@pytest.fixture(autouse=True)
+def known(catalog: Catalog) -> None:
+    """The sources that the tests' texts are of."""
+    register(catalog)
 
 
 def texts(count: int) -> dict[str, str]:
@@ -93,6 +106,26 @@ def finish(bulk: Bulk, wanted: dict[str, str], most: int = 50) -> None:
             bulk.advance(RUN)
             return
     raise AssertionError("it is never done")
+
+
+def test_a_source_that_became_sensitive_is_not_sent_by_whoever_comes_next(
+    catalog: Catalog, provider: OpenAIServer, embedder: RemoteEmbedder
+) -> None:
+    """What was planned before is given up; its own run is told, another's goes on."""
+    wanted, other = texts(4), texts(3)
+    bulk, desk = Bulk(catalog, embedder, NAME), Account(source="desk", run_id="desk:1")
+    bulk.plan(wanted, RUN)
+    bulk.plan(other, desk)
+    with catalog.begin() as connection:
+        runs.ensure_source(connection, "wiki", "files", Policy(sensitive=True))
+    for _ in range(50):
+        bulk.advance(desk)
+    assert charged(provider, wanted) == [0] * 4
+    assert charged(provider, other) == [1] * 3
+    assert not bulk.waiting(wanted) and not bulk.waiting(other)
+    bulk.plan(wanted, RUN)
+    with pytest.raises(PlacementRefused):
+        bulk.advance(RUN)
 
 
 def test_everything_is_embedded_once_and_billed_as_said(
@@ -263,6 +296,7 @@ def test_a_thousand_random_schedules_embed_every_chunk_once(
     """429, 500, dropped connections, pages of HTML, expired, failed, reordered, doubled, killed."""
     monkeypatch.setattr("sluice.ingest.bulk.INPUTS_A_LINE", 3)
     catalog = new_catalog()
+    register(catalog)
     for seed in range(first, first + 250):
         chance = random.Random(seed)
         provider.batches.__init__(provider)

@@ -162,6 +162,10 @@ def erase(connection: sa.Connection, document_id: str) -> int | None:
         sa.text("DELETE FROM sluice.embedding WHERE content_hash = ANY(:hashes)"),
         {"hashes": list(hashes)},
     )
+    connection.execute(  # texts that no batch could embed
+        sa.text("DELETE FROM sluice.claim WHERE batch_id IS NULL AND content_hash = ANY(:hashes)"),
+        {"hashes": list(hashes)},
+    )
     return removed.rowcount if linked else None
 
 

@@ -51,10 +51,11 @@ class Model(_Table):
     prices: tuple[Price, ...] = ()  # none: it is free
 
     def price(self, tier: Tier, day: date) -> Decimal:
-        """Dollars for a million tokens on ``day``; 0 before the first price."""
-        known = [each for each in self.prices if each.since <= day]
-        if not known:
+        """Dollars for a million tokens on ``day``, or as first known; 0 where none is."""
+        if not self.prices:
             return Decimal(0)
+        first = min(each.since for each in self.prices)
+        known = [each for each in self.prices if each.since <= max(day, first)]
         price = max(known, key=lambda each: each.since)
         return price.batch if tier == "batch" and price.batch is not None else price.standard
 

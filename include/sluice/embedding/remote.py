@@ -30,6 +30,7 @@ from sluice.settings import secret
 _ATTEMPTS = 6  # of a request for documents
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=30.0)  # seconds
 _SOON = 3.0  # seconds that a question waits
+_LONGEST = 240.0  # seconds of a request: less than its money is held (``budget.LEASE``)
 _PROMPT = 1.0  # seconds within which a question is embedded, or fewer go at a time
 _TURN = 0.1  # seconds that a question waits to be among those
 _QUESTIONS = 64  # at a time, in one process, however well it goes
@@ -228,7 +229,7 @@ class RemoteEmbedder:
 
     def _send(self, texts: Sequence[str], timeout: float | None) -> Any:
         return self.client.embeddings.with_raw_response.create(
-            **self.arguments(texts), timeout=timeout or self.endpoint.timeout
+            **self.arguments(texts), timeout=timeout or min(self.endpoint.timeout, _LONGEST)
         )
 
     def _heed(self, headers: Mapping[str, str], meter: Meter) -> None:

@@ -21,9 +21,16 @@ from sluice.catalog.batches import Batch, Claim, State
 from sluice.embedding.batch import INPUTS_A_LINE, BatchTier, Remote, Result, line, measured
 from sluice.embedding.packing import FileLimits, files
 from sluice.embedding.remote import RemoteEmbedder
-from sluice.errors import AlreadyRunning, BudgetExhausted, EmbedderUnavailable
+from sluice.errors import (
+    AlreadyRunning,
+    BudgetExhausted,
+    EmbedderUnavailable,
+    PlacementRefused,
+    SluiceError,
+)
 from sluice.ingest.progress import Progress
 from sluice.ingest.writing import batches as portions
+from sluice.ingest.writing import place
 from sluice.model import Account
 from sluice.ports import Vectors
 
@@ -160,10 +167,11 @@ class Bulk:
 
         Raises:
             BudgetExhausted: a batch would cost more than somebody allowed; it is given up.
+            PlacementRefused: its source became sensitive before it was sent; it is given up.
             EmbedderUnavailable: the provider does not answer now.
             EmbedderRefused: the provider wants nothing of us.
         """
-        model, stopped = self._embedder.model, list[BudgetExhausted]()
+        model, stopped = self._embedder.model, list[SluiceError]()
         with self._catalog.begin() as alone:
             if not batches.lock(alone, model):
                 return
@@ -177,7 +185,7 @@ class Bulk:
                 there += batch.tokens * new
                 try:
                     self._take(batch)
-                except BudgetExhausted as error:
+                except (BudgetExhausted, PlacementRefused) as error:
                     if batch.run_id == account.run_id:
                         stopped.append(error)
         if stopped:
@@ -302,15 +310,16 @@ class Bulk:
         return self._note(batch, "done")
 
     def _pay(self, batch: Batch) -> Batch:
-        """Set its price aside; a batch that is too dear is given up."""
+        """Set its price aside; one that is too dear, or must not be sent any more, is given up."""
         account = Account(source=batch.source, run_id=batch.run_id)
         spend = self._embedder.spend(batch.tokens, "batch")
         try:
+            place(self._catalog, self._embedder, batch.source)
             held = self._purse.reserve(spend, account)
-        except BudgetExhausted:
+        except (BudgetExhausted, PlacementRefused) as error:
             with self._catalog.begin() as connection:
                 batches.give_up(connection, batch.batch_id)
-            self._note(batch, "done", message="it would have cost more than was allowed")
+            self._note(batch, "done", message=error.happened)
             raise
         paid = replace(batch, state="uploading", hold_id=held.hold_id)
         with self._catalog.begin() as connection:
