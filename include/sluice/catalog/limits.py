@@ -90,13 +90,11 @@ def own(connection: sa.Connection, names: Mapping[Level, str]) -> list[Limit]:
         connection: a tenant's.
         names: of them, on each level.
     """
-    found: dict[Level, Setting] = {}
-    for each in settings(connection):  # one by name comes after the one for each, which sorts first
-        if names.get(each.level) is not None and each.name in {EACH, names[each.level]}:
-            found[each.level] = each
+    known = {(each.level, each.name): each for each in settings(connection)}
     return [
-        Limit(name=f"{level} {names[level]}", requests=each.requests, tokens=each.tokens)
-        for level, each in sorted(found.items())
+        Limit(name=f"{level} {name}", requests=each.requests, tokens=each.tokens)
+        for level, name in sorted(names.items())
+        if (each := known.get((level, name)) or known.get((level, EACH)))
     ]
 
 

@@ -140,9 +140,14 @@ def remove(level: LevelName, name: Name, per: Period = "day", as_json: AsJson = 
 
 
 def _said(budget: Budget) -> str:
-    each = "each " if budget.name == "*" and budget.level != "tenant" else ""
-    name = "" if budget.name == "*" else f" {budget.name}"
-    return f"${budget.dollars:f} a {budget.per} for {each or 'the '}{budget.level}{name}"
+    return f"${budget.dollars:f} a {budget.per} for {whose(budget.level, budget.name)}"
+
+
+def whose(level: str, name: str) -> str:
+    """Whose budget or limit it is, in words."""
+    if name != "*":
+        return f"the {level} {name}"
+    return "the tenant" if level == "tenant" else f"each {level}"
 
 
 def level_of(text: str) -> Level:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.cli.costs import LevelName, Name, level_of, name_of
+from sluice.cli.costs import LevelName, Name, level_of, name_of, whose
 from sluice.cli.output import AsJson, console, print_json
 from sluice.cli.session import services
 from sluice.errors import BadInput, NotFound
@@ -88,9 +88,7 @@ def _shown(number: int | None) -> str:
 
 
 def _said(setting: Setting) -> str:
-    each = "each " if setting.name == "*" and setting.level != "tenant" else "the "
-    name = "" if setting.name == "*" else f" {setting.name}"
     return (
         f"{_shown(setting.requests)} requests and {_shown(setting.tokens)} tokens a minute for "
-        f"{each}{setting.level}{name}"
+        f"{whose(setting.level, setting.name)}"
     )
