@@ -213,7 +213,6 @@ class RemoteEmbedder:
         with self._breaker.attempt(), meter.paying(self.spend(tokens), self.limit) as charge:
             try:
                 answered = self._send(texts, timeout)
-                self._heed(answered.headers, meter)
                 answer = answers.parsed(answered.text, self.subject)
             except openai.OpenAIError as error:
                 if not answers.certain(error):
@@ -225,6 +224,7 @@ class RemoteEmbedder:
                 charge(tokens)
                 raise
             charge(answers.usage(answer, tokens))
+            self._heed(answered.headers, meter)  # once it is paid: it may fail
             return answers.vectors(answer, len(texts), self.dimensions, self.subject)
 
     def _send(self, texts: Sequence[str], timeout: float | None) -> Any:
