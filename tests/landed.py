@@ -24,7 +24,7 @@ class Seen:
 
 def state(zone: Zone, source: Source, load: Load) -> dict[str, Seen]:
     """Everything the source holds as of ``load``, by row key."""
-    listing = landing.listing(zone, source.name, load.load_id)
+    listing = landing.listing(zone, source.name, [load.load_id])
     assert listing is not None
     drafts = drafts_of(zone, source, list(listing.acl_keys))
     assert drafts.keys() == listing.acl_keys.keys(), "listed and landed are not the same"

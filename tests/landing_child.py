@@ -15,6 +15,7 @@ from typing import Any
 
 from sluice import landing
 from sluice.model import PUBLIC, Column, Draft, Grant, LandedAcl, LandedRow, Policy, Window
+from sluice.ports import Kit
 from sluice.sources.reading import Row, four, landed
 
 
@@ -31,7 +32,7 @@ class Scripted:
     def columns(self) -> Sequence[Column] | None:
         return None
 
-    def resources(self, window: Window | None) -> Sequence[Any]:
+    def resources(self, window: Window | None, kit: Kit, *, whole: bool) -> Sequence[Any]:
         return four(_Reading(self))
 
     def draft(self, row: LandedRow) -> Draft:

@@ -389,7 +389,9 @@ def test_narrow_takes_and_never_gives(world: World, access: Access) -> None:
         "deny not shortened": [allow("public"), deny("public", PAST)],
     }
     with world.catalog.begin() as connection:
-        permissions.narrow(connection, SOURCE, {k: frozenset(v) for k, v in wanted.items()})
+        permissions.narrow(
+            connection, SOURCE, {k: frozenset(v) for k, v in wanted.items()}, datetime.now(UTC)
+        )
     assert access.scope(ANYONE, ADA).acl_ids == {world.acl_id("unlisted")}
     world.grant(wanted)
     open_now = {"still shut", "not given", "not lengthened", "deny not shortened"}
@@ -418,7 +420,7 @@ def test_the_version_moves_once_for_each_real_change(world: World, access: Acces
     world.people({"group:co:x": ["user:a"], "group:co:y": ["user:b"]}, {"account:w:1": "user:a"})
     assert version() == before + 2
     with world.catalog.begin() as connection:
-        permissions.narrow(connection, SOURCE, {"a": frozenset()})
+        permissions.narrow(connection, SOURCE, {"a": frozenset()}, datetime.now(UTC))
         permissions.apply(
             connection, SOURCE, {"a": frozenset({allow("user:z")})}, datetime.now(UTC)
         )
@@ -430,7 +432,7 @@ def test_apply_tells_what_means_something_else_than_before(world: World) -> None
     world.grant({"a": [allow("public")], "b": [allow("public")], "c": [allow("public")]})
     wanted: dict[str, frozenset[Grant]] = {"a": frozenset(), "b": frozenset({allow("public")})}
     with world.catalog.begin() as connection:
-        permissions.narrow(connection, SOURCE, wanted)
+        permissions.narrow(connection, SOURCE, wanted, datetime.now(UTC))
         changed = permissions.apply(connection, SOURCE, wanted, datetime.now(UTC))
     assert changed == {world.acl_id("a"), world.acl_id("c")}
 
@@ -451,7 +453,7 @@ def test_another_sources_grants_are_left_alone(world: World, access: Access) -> 
         permissions.apply(connection, "o", {"a": frozenset({allow("public")})}, NOW)
     world.grant({"a": []})
     with world.catalog.begin() as connection:
-        permissions.narrow(connection, SOURCE, {})
+        permissions.narrow(connection, SOURCE, {}, datetime.now(UTC))
     assert len(access.scope(ANYONE, ADA).acl_ids) == 1
 
 

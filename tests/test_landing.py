@@ -33,7 +33,7 @@ def name() -> str:
 
 def state(url: str, source: Scripted, load: Load) -> dict[str, str]:
     """Text by key of everything that is listed."""
-    listing = landing.listing(url, source.name, load.load_id)
+    listing = landing.listing(url, source.name, [load.load_id])
     assert listing is not None
     rows = landing.rows_by_key(url, source.name, list(listing.acl_keys))
     return {row.key: row.record["text"] for row in rows}
@@ -160,13 +160,13 @@ def test_listing_is_believed_only_while_it_is_whole(name: str, zone: Zone, datab
     """A key that went missing from the table makes the listing no proof of anything."""
     source = Scripted(name, BEFORE)
     load = landing.land(source, zone)
-    assert landing.listing(zone, name, load.load_id) == load.listing
+    assert landing.listing(zone, name, [load.load_id]) == load.listing
     engine = connect(database)
     with engine.begin() as connection:
         connection.execute(sa.text(f"DELETE FROM landing_{name}.listing WHERE row_key = 'k3'"))
     engine.dispose()
-    assert landing.listing(zone, name, load.load_id) is None
-    assert landing.listing(zone, name, "no such load") is None
+    assert landing.listing(zone, name, [load.load_id]) is None
+    assert landing.listing(zone, name, ["no such load"]) is None
 
 
 def test_listing_of_a_load_is_gone_once_another_listed(name: str, zone: Zone) -> None:
@@ -174,7 +174,7 @@ def test_listing_of_a_load_is_gone_once_another_listed(name: str, zone: Zone) ->
     source = Scripted(name, BEFORE)
     old = landing.land(source, zone)
     landing.land(source, zone)
-    assert landing.listing(zone, name, old.load_id) is None
+    assert landing.listing(zone, name, [old.load_id]) is None
 
 
 def test_empty_source_is_a_complete_listing_of_nothing(name: str, zone: Zone) -> None:

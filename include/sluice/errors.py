@@ -12,6 +12,10 @@
     │   └── TooStale              fresher permissions were demanded than we have
     ├── SourceError               a source cannot be read
     │   ├── SourceUnavailable     not now; the next run may succeed
+    │   │   ├── SourceBusy        its rate limit is used up, and it said until when
+    │   │   └── Incomplete        a listing ended half-way; nothing is given or taken away
+    │   ├── SourceRefused         it understood, and will not: a scope or a right is missing
+    │   ├── SignInNeeded          its grant is gone; somebody has to consent again
     │   └── SchemaDrift           a column the source cannot do without is gone
     ├── LoadHeld                  a load looks wrong as a whole; the old content serves
     ├── AlreadyRunning            another run of this source holds the lock
@@ -91,6 +95,33 @@ class SourceError(SluiceError):
 
 class SourceUnavailable(SourceError):
     """A source does not answer now; nothing was changed, and the next run may succeed."""
+
+
+class SourceBusy(SourceUnavailable):
+    """Its rate limit is used up for ``after`` seconds: whoever waits holds no worker meanwhile."""
+
+    def __init__(
+        self,
+        happened: str,
+        *,
+        subject: str | None = None,
+        cure: str | None = None,
+        after: float,
+    ):
+        self.after = after
+        super().__init__(happened, subject=subject, cure=cure)
+
+
+class Incomplete(SourceUnavailable):
+    """A listing ended half-way. Nothing is given and nothing is taken away on the word of it."""
+
+
+class SourceRefused(SourceError):
+    """The source understood and will not: a scope, a right or the thing itself is missing."""
+
+
+class SignInNeeded(SourceError):
+    """The grant is gone: revoked, expired, or never given. Somebody has to consent again."""
 
 
 class SchemaDrift(SourceError):

@@ -2,17 +2,19 @@
 
 ==========  ==========================================================================
 rows        the newest version of each row; ``_dlt_load_id`` names the load it came with
-listing     every row key of the source, with its ACL key
+listing     every row key of the source, with its ACL key; those that are ``gone`` too
 acls        every permission object of the listing
-marks       one row a load: how many rows, keys and ACLs it wrote
+marks       one row a load: how many rows, keys and ACLs it wrote, and whether it was whole
 _dlt_loads  dlt's own: a load counts from the moment it is here, and not before
 ==========  ==========================================================================
+
+A whole load replaces listing and ACLs. One of what changed merges into them.
 
 What must hold: a killed run loses and doubles nothing. dlt writes each table in a transaction of
 its own, so rows may carry the id of a load that never committed; the next run throws those away
 before it starts and reads them again. Rows that left the source are thrown away there too, so that
 one which returns unchanged is new. A listing is believed only where the mark of a committed load
-counts it.
+counts it, and where no killed run has merged into it; if one has, the next load is a whole one.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,9 +33,21 @@ from psycopg import sql
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from sluice.catalog import connect, unavailable
-from sluice.errors import CatalogUnavailable, SluiceError
-from sluice.model import Effect, Grant, LandedAcl, LandedRow, Listing, Load, Principal, Window
-from sluice.ports import Source
+from sluice.errors import CatalogUnavailable, ConfigurationError, SluiceError
+from sluice.model import (
+    Auth,
+    Connection,
+    Effect,
+    Grant,
+    LandedAcl,
+    LandedRow,
+    Listing,
+    Load,
+    Principal,
+    SourceChange,
+    Window,
+)
+from sluice.ports import Kit, Source
 
 _DLT = {
     "PROVIDERS__ENABLE_AIRFLOW_SECRETS": "false",  # or each setting is looked up in Airflow
@@ -58,7 +72,27 @@ class Zone:
         return f"landing_{source}_{hashlib.sha256(self.tenant.encode()).hexdigest()[:12]}"
 
 
-def land(source: Source, zone: Zone, window: Window | None = None) -> Load:
+class _Empty:
+    """The kit of a source that needs none."""
+
+    def connection(self, name: str) -> Connection:
+        raise _without_kit(name)
+
+    def token(self, auth: Auth, rejected: str | None = None) -> str:  # noqa: ARG002  # as above
+        raise _without_kit(auth.connection)
+
+    def changes(self, after: int) -> Sequence[SourceChange]:  # noqa: ARG002  # none were noted
+        return ()
+
+
+def land(
+    source: Source,
+    zone: Zone,
+    window: Window | None = None,
+    *,
+    kit: Kit | None = None,
+    whole: bool = False,
+) -> Load:
     """Read ``source`` and commit what is new in it as one load.
 
     At most one run per source at a time: the caller holds the lock.
@@ -68,6 +102,8 @@ def land(source: Source, zone: Zone, window: Window | None = None) -> Load:
         zone: where it lands.
         window: read again the rows that changed inside it, and leave the cursor alone. The source
             is listed all the same: permissions must not be older than the rows they guard.
+        kit: what the reading takes along; a folder or a table needs nothing.
+        whole: compare every id, whether or not the source's policy wants that by now.
 
     Raises:
         SourceUnavailable: the source does not answer; nothing was committed.
@@ -80,7 +116,7 @@ def land(source: Source, zone: Zone, window: Window | None = None) -> Load:
 
     schema = zone.schema(source.name)
     with _transaction(zone) as connection:
-        _prepare(connection, schema)
+        whole = _prepare(connection, schema, source.policy.reconcile) or whole
     with tempfile.TemporaryDirectory(prefix="sluice-landing-") as scratch:
         # A fresh folder each time: dlt would finish a stale package there instead of reading.
         pipeline = dlt.pipeline(
@@ -90,7 +126,8 @@ def land(source: Source, zone: Zone, window: Window | None = None) -> Load:
             dataset_name=schema,
         )
         try:
-            info = pipeline.run(source.resources(window), loader_file_format="csv")
+            resources = source.resources(window, kit or _Empty(), whole=whole)
+            info = pipeline.run(resources, loader_file_format="csv")
         except Exception as error:
             if (ours := _in_our_words(error)) is None:
                 raise
@@ -102,7 +139,7 @@ def land(source: Source, zone: Zone, window: Window | None = None) -> Load:
         source=source.name,
         load_id=load_id,
         rows=count,
-        listing=listing(zone, source.name, load_id),
+        listing=listing(zone, source.name, [load_id]),
     )
 
 
@@ -128,23 +165,37 @@ def rows_by_key(zone: Zone, source: str, keys: Collection[str]) -> Iterator[Land
     yield from _stream(zone, source, _ROWS_BY_KEY, keys=list(keys))
 
 
-def listing(zone: Zone, source: str, load_id: str) -> Listing | None:
-    """Return what the source held as of ``load_id``, or None where that is not proven.
+def listing(zone: Zone, source: str, load_ids: Sequence[str]) -> Listing | None:
+    """Return what the source held as of the last of ``load_ids``, or None if that is not proven.
 
     It is proven while the tables hold exactly as many keys and ACLs of that load as its mark
-    counted; the next load replaces them, and from then on only its own listing can be had.
+    counted, and nothing of a load that never committed; the next load replaces them, and from then
+    on only its own listing can be had.
+
+    Args:
+        zone: where it landed.
+        source: whose.
+        load_ids: committed loads, oldest first; at least one.
     """
-    schema = zone.schema(source)
+    schema, newest = zone.schema(source), load_ids[-1]
     with _transaction(zone, "REPEATABLE READ") as connection:
-        mark = _run(connection, schema, _MARK, load=load_id).one_or_none()
+        mark = _run(connection, schema, _MARK, load=newest).one_or_none()
         if mark is None:
             return None
-        keys = dict(map(tuple, _run(connection, schema, _LISTING, load=load_id)))
-        found = _run(connection, schema, _ACLS, load=load_id)
+        counted = _run(connection, schema, _HELD, load=newest).one()
+        if (counted.listing, counted.acls) != (mark.listing, mark.acls) or counted.unproven:
+            return None
+        keys = dict(map(tuple, _run(connection, schema, _LISTING)))
+        # Of what changed, the ACLs of this load alone: others may be newer in the catalog.
+        found = _run(connection, schema, _ACLS, loads=None if mark.whole else list(load_ids))
         acls = {row.acl_key: _acl(row) for row in found}
-    if (len(keys), len(acls)) != (mark.listing, mark.acls):
-        return None
-    return Listing(acl_keys=keys, acls=acls, observed_at=mark.observed_at)
+        since = _run(connection, schema, _SINCE, loads=list(load_ids)).scalar_one()
+    return Listing(
+        acl_keys=keys,
+        acls=acls,
+        observed_at=mark.observed_at if mark.whole else since,
+        whole=mark.whole,
+    )
 
 
 _COMMITTED = "SELECT load_id FROM {schema}._dlt_loads WHERE status = 0"
@@ -162,11 +213,27 @@ SELECT row_key, _dlt_load_id AS load_id, record FROM {schema}.rows
 WHERE row_key = ANY(:keys) AND _dlt_load_id IN ({committed}) ORDER BY row_key
 """
 _MARK = """
-SELECT listing, acls, observed_at FROM {schema}.marks
+SELECT listing, acls, observed_at, coalesce(whole, true) AS whole FROM {schema}.marks
 WHERE _dlt_load_id = :load AND _dlt_load_id IN ({committed})
 """
-_LISTING = "SELECT row_key, acl_key FROM {schema}.listing WHERE _dlt_load_id = :load"
-_ACLS = "SELECT acl_key, grants, error FROM {schema}.acls WHERE _dlt_load_id = :load"
+_HELD = """
+SELECT (SELECT count(*) FROM {schema}.listing WHERE _dlt_load_id = :load) AS listing,
+       (SELECT count(*) FROM {schema}.acls WHERE _dlt_load_id = :load) AS acls,
+       EXISTS (SELECT FROM {schema}.listing WHERE NOT _dlt_load_id IN ({committed}))
+       OR EXISTS (SELECT FROM {schema}.acls WHERE NOT _dlt_load_id IN ({committed})) AS unproven
+"""
+_SINCE = "SELECT min(observed_at) FROM {schema}.marks WHERE _dlt_load_id = ANY(:loads)"
+_LISTING = "SELECT row_key, acl_key FROM {schema}.listing WHERE gone IS NOT TRUE"
+_ACLS = """
+SELECT acl_key, grants, error FROM {schema}.acls
+WHERE CAST(:loads AS varchar[]) IS NULL OR _dlt_load_id = ANY(:loads)
+"""
+_WANTS_WHOLE = """
+SELECT NOT EXISTS (SELECT FROM {schema}.marks WHERE whole IS NOT FALSE AND observed_at > :since
+                   AND _dlt_load_id IN ({committed}))
+    OR EXISTS (SELECT FROM {schema}.listing WHERE NOT _dlt_load_id IN ({committed}))
+    OR EXISTS (SELECT FROM {schema}.acls WHERE NOT _dlt_load_id IN ({committed}))
+"""
 
 _TABLES = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -180,8 +247,10 @@ CREATE INDEX IF NOT EXISTS rows_by_load ON {schema}.rows (_dlt_load_id);
 CREATE TABLE IF NOT EXISTS {schema}.listing (
     row_key varchar PRIMARY KEY,
     acl_key varchar,
+    gone boolean,
     _dlt_load_id varchar NOT NULL
 );
+ALTER TABLE {schema}.listing ADD COLUMN IF NOT EXISTS gone boolean;
 CREATE TABLE IF NOT EXISTS {schema}.acls (
     acl_key varchar PRIMARY KEY,
     grants jsonb NOT NULL,
@@ -193,31 +262,41 @@ CREATE TABLE IF NOT EXISTS {schema}.marks (
     listing bigint NOT NULL,
     acls bigint NOT NULL,
     observed_at timestamptz NOT NULL,
+    whole boolean,
     _dlt_load_id varchar NOT NULL
 );
+ALTER TABLE {schema}.marks ADD COLUMN IF NOT EXISTS whole boolean;
 """
 _NEVER_COMMITTED = "DELETE FROM {schema}.rows WHERE NOT _dlt_load_id IN ({committed})"
 _LEFT = """
 DELETE FROM {schema}.rows AS r
 USING (SELECT listing, acls, _dlt_load_id FROM {schema}.marks
        WHERE _dlt_load_id IN ({committed}) ORDER BY observed_at DESC LIMIT 1) AS m
-WHERE NOT EXISTS (SELECT FROM {schema}.listing AS l WHERE l.row_key = r.row_key)
+WHERE NOT EXISTS (SELECT FROM {schema}.listing AS l
+                  WHERE l.row_key = r.row_key AND l.gone IS NOT TRUE)
   AND m.listing = (SELECT count(*) FROM {schema}.listing AS l
                    WHERE l._dlt_load_id = m._dlt_load_id)
 """
 
 
-def _prepare(connection: sa.Connection, schema: str) -> None:
-    """Make the tables, and leave only rows that are committed and still in the source."""
+def _prepare(connection: sa.Connection, schema: str, reconcile: timedelta) -> bool:
+    """Make the tables, and leave only rows that are committed and still in the source.
+
+    Returns:
+        Whether every id has to be compared: it is long ago, or a killed run has left a listing that
+        nobody can vouch for.
+    """
     _run(connection, schema, _TABLES)
     begun = connection.execute(
         sa.text("SELECT to_regclass(:name)"), {"name": f"{schema}._dlt_loads"}
     ).scalar_one()
     if begun is None:
         _run(connection, schema, "TRUNCATE {schema}.rows")
-    else:
-        _run(connection, schema, _NEVER_COMMITTED)
-        _run(connection, schema, _LEFT)
+        return True
+    _run(connection, schema, _NEVER_COMMITTED)
+    _run(connection, schema, _LEFT)
+    since = datetime.now(UTC) - reconcile
+    return bool(_run(connection, schema, _WANTS_WHOLE, since=since).scalar_one())
 
 
 def _acl(row: Any) -> LandedAcl:
@@ -262,6 +341,14 @@ def _transaction(zone: Zone, isolation: Any = "READ COMMITTED") -> Iterator[sa.C
 
 def _psycopg2(url: str) -> str:
     return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _without_kit(connection: str) -> ConfigurationError:
+    return ConfigurationError(
+        "was opened without the connection that it is signed in to by",
+        subject=connection,
+        cure="Run it by its DAG, which knows Airflow's connections",
+    )
 
 
 def _in_our_words(error: Exception) -> SluiceError | None:

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sluice.model import (
+    Auth,
     Candidate,
     Column,
+    Connection,
     Draft,
     Identity,
     IndexedChunk,
     LandedRow,
     Limit,
     Membership,
+    Permissions,
     Policy,
     Quota,
+    SourceChange,
     Spend,
     Tier,
     Window,
@@ -156,6 +160,32 @@ class Index(Protocol):
         """Give connections back."""
 
 
+class Kit(Protocol):
+    """What a reading of one source takes along."""
+
+    def connection(self, name: str) -> Connection:
+        """What an operator stored under ``name``.
+
+        Raises:
+            ConfigurationError: nothing.
+        """
+
+    def token(self, auth: Auth, rejected: str | None = None) -> str:
+        """Return an access token that is good for a while yet, got anew where it must be.
+
+        Args:
+            auth: how the source is signed in to.
+            rejected: the token that the source has just answered 401 to.
+
+        Raises:
+            SignInNeeded: the grant is gone.
+            SourceUnavailable: whoever gives tokens does not answer.
+        """
+
+    def changes(self, after: int) -> Sequence[SourceChange]:
+        """The changes that were noted after the one called ``after``, oldest first."""
+
+
 class Source(Protocol):
     """One place that documents come from. The value a file in ``dags/`` writes down."""
 
@@ -176,15 +206,42 @@ class Source(Protocol):
             SourceUnavailable: the source does not answer.
         """
 
-    def resources(self, window: Window | None) -> Sequence[Any]:
+    def resources(self, window: Window | None, kit: Kit, *, whole: bool) -> Sequence[Any]:
         """Return the dlt resources ``rows``, ``listing``, ``acls`` and ``marks``, in that order.
 
-        ``sluice.landing`` documents their columns. With a ``window`` those ``rows`` are read that
-        changed inside it; the rest is as ever.
+        ``sluice.landing`` documents their columns.
+
+        Args:
+            window: read the ``rows`` again that changed inside it, and leave the cursor alone.
+            kit: what it takes along.
+            whole: name every row there is, so that what is gone can be told. Otherwise a source
+                that knows what changed since may name that alone.
         """
 
     def draft(self, row: LandedRow) -> Draft:
         """Map a landed row; never raise: what is wrong goes into ``problems``."""
+
+
+@runtime_checkable
+class Permissioned(Protocol):
+    """A source whose permissions are read apart from its content, and more often."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    def permissions(self, kit: Kit) -> Permissions:
+        """Everything the source says now of who may read what.
+
+        Raises:
+            Incomplete: some of it could not be read; nothing may be concluded from the rest.
+            SourceUnavailable: it does not answer.
+        """
 
 
 class Directory(Protocol):

@@ -167,7 +167,7 @@ class Together:
             for source in ("wiki", "mail"):
                 grants = self._grants(source)
                 if narrowed:
-                    permissions.narrow(connection, source, grants)
+                    permissions.narrow(connection, source, grants, datetime.now(UTC))
                 if applied:
                     permissions.apply(connection, source, grants, datetime.now(UTC))
             permissions.replace_directory(

@@ -15,6 +15,7 @@ from sluice import landing
 from sluice.errors import SourceUnavailable
 from sluice.landing import Zone
 from sluice.model import PUBLIC, Column, Draft, Grant, LandedRow, Policy, Principal, Window
+from sluice.ports import Kit
 from sluice.sources import Files
 
 EVERYONE = frozenset({Grant(PUBLIC)})
@@ -38,8 +39,8 @@ class Meddled:
     def columns(self) -> Sequence[Column] | None:
         return None
 
-    def resources(self, window: Window | None) -> Sequence[Any]:
-        rows, *others = self.files.resources(window)
+    def resources(self, window: Window | None, kit: Kit, *, whole: bool) -> Sequence[Any]:
+        rows, *others = self.files.resources(window, kit, whole=whole)
         return [rows.add_map(self._first_meddle), *others]
 
     def draft(self, row: LandedRow) -> Draft:

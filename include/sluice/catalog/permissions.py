@@ -3,7 +3,9 @@
 Grants are written at two moments. ``narrow`` takes rights away as soon as a source is known to
 have taken them, and ``introduce`` readies the new objects that documents move under then;
 ``apply`` makes grants exactly what the source shows, in the transaction that makes its content
-live. Every transaction that really changes something moves ``acl_version`` by one.
+live, and ``touch`` those of some objects. Content and permissions are read apart, so that what one
+reading saw may be older than what another has written: the later observation of an object stands.
+Every transaction that really changes something moves ``acl_version`` by one.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def ensure_acls(connection: sa.Connection, source: str, keys: Collection[str]) -
     return {key: known[key] for key in keys}
 
 
-def narrow(connection: sa.Connection, source: str, acls: Grants) -> None:
+def narrow(connection: sa.Connection, source: str, acls: Grants, observed_at: datetime) -> None:
     """Take away at once what ``source`` has taken away; give nothing.
 
     Allows go or end sooner, denies come or last longer. An object that is not listed keeps its
@@ -57,7 +59,10 @@ def narrow(connection: sa.Connection, source: str, acls: Grants) -> None:
         connection: inside a transaction.
         source: whose permission objects.
         acls: the grants of the objects that the source lists.
+        observed_at: when the reading of them began.
     """
+    stays = _newer(connection, source, observed_at)
+    acls = {key: each for key, each in acls.items() if key not in stays}
     ids = _acl_ids(connection, source)
     before = grants.held(connection, source)
     listed = {ids[key] for key in acls if key in ids}
@@ -99,11 +104,24 @@ def apply(
     """
     if not _observed(connection, source, observed_at):
         return frozenset()
-    ids = ensure_acls(connection, source, acls.keys())
-    before = grants.held(connection, source)
-    if grants.write(connection, before, grants.shown(acls, ids)):
-        _count_change(connection)
-    return _rehash(connection, source, acls)
+    stays = _newer(connection, source, observed_at)
+    listed = _acl_ids(connection, source).keys() | acls.keys()
+    return _make(connection, source, acls, listed - stays, observed_at)
+
+
+def touch(
+    connection: sa.Connection, source: str, acls: Grants, observed_at: datetime
+) -> frozenset[int]:
+    """Make the grants of some objects of ``source`` exactly ``acls``; leave all others alone.
+
+    Arguments and result as in ``apply``; how old the source's permissions are does not change.
+    """
+    connection.execute(  # one writer at a time, as in ``apply``
+        sa.text("SELECT 1 FROM sluice.source WHERE source = :source FOR UPDATE"),
+        {"source": source},
+    )
+    stays = _newer(connection, source, observed_at)
+    return _make(connection, source, acls, acls.keys() - stays, observed_at)
 
 
 def replace_directory(
@@ -229,6 +247,44 @@ def _observed(connection: sa.Connection, source: str, observed_at: datetime) -> 
     return False
 
 
+def _make(
+    connection: sa.Connection,
+    source: str,
+    acls: Grants,
+    keys: Collection[str],
+    observed_at: datetime,
+) -> frozenset[int]:
+    """Make the grants of the objects called ``keys`` what ``acls`` says; of the rest of them, none.
+
+    Returns:
+        Those that mean something else than when this was last done.
+    """
+    wanted = {key: acls[key] for key in keys if key in acls}
+    ensure_acls(connection, source, wanted.keys())
+    ids = {key: each for key, each in _acl_ids(connection, source).items() if key in keys}
+    chosen = set(ids.values())
+    held = grants.held(connection, source)
+    before = {line: until for line, until in held.items() if line[0] in chosen}
+    if grants.write(connection, before, grants.shown(wanted, ids)):
+        _count_change(connection)
+    connection.execute(
+        sa.text(
+            "UPDATE sluice.acl SET observed_at = :at WHERE source = :source AND key = ANY(:keys)"
+        ),
+        {"source": source, "at": observed_at, "keys": list(keys)},
+    )
+    return _rehash(connection, source, wanted, ids)
+
+
+def _newer(connection: sa.Connection, source: str, observed_at: datetime) -> set[str]:
+    """The objects of which something later than ``observed_at`` has been written."""
+    rows = connection.execute(
+        sa.text("SELECT key FROM sluice.acl WHERE source = :source AND observed_at > :at"),
+        {"source": source, "at": observed_at},
+    )
+    return set(rows.scalars())
+
+
 def _count_change(connection: sa.Connection) -> None:
     """Move ``acl_version`` by one, once however much this transaction changes."""
     connection.execute(
@@ -243,12 +299,14 @@ def _count_change(connection: sa.Connection) -> None:
     connection.execute(sa.text("SELECT set_config('sluice.acl_counted', 'yes', true)"))
 
 
-def _rehash(connection: sa.Connection, source: str, acls: Grants) -> frozenset[int]:
-    """Store what each object means now; return those that meant something else."""
+def _rehash(
+    connection: sa.Connection, source: str, acls: Grants, ids: Mapping[str, int]
+) -> frozenset[int]:
+    """Store what each of the objects ``ids`` means now; return those that meant something else."""
     nothing = acl_hash(())
     rows = connection.execute(
-        sa.text("SELECT acl_id, key, hash FROM sluice.acl WHERE source = :source"),
-        {"source": source},
+        sa.text("SELECT acl_id, key, hash FROM sluice.acl WHERE source = :s AND key = ANY(:keys)"),
+        {"s": source, "keys": list(ids)},
     )
     now = {key: acl_hash(each) for key, each in acls.items()}
     changed = {

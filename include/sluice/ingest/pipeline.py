@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sluice.catalog import Catalog, open_catalog, runs
 from sluice.errors import AlreadyRunning, CatalogUnavailable, LoadHeld, SluiceError, StillEmbedding
+from sluice.ingest.kit import Connections, Kit, no_connections
 from sluice.landing import Zone
 from sluice.model import Policy
 from sluice.settings import Settings
@@ -28,8 +29,15 @@ class Pipeline:
     Collections are opened on first use: extracting needs none.
     """
 
-    def __init__(self, settings: Settings, *, batch: int = DOCUMENTS_A_BATCH):
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        batch: int = DOCUMENTS_A_BATCH,
+        connections: Connections = no_connections,
+    ):
         self.settings = settings
+        self._connections = connections
         self.batch = batch
         self.catalog = open_catalog(settings)
         self.zone = Zone(settings.require("landing_url"), settings.tenant)
@@ -40,6 +48,10 @@ class Pipeline:
         from sluice.collections import Collections  # numpy, which extracting need not pay
 
         return Collections(self.settings, self.catalog)
+
+    def kit(self, source: str) -> Kit:
+        """What a reading of ``source`` takes along."""
+        return Kit(self.catalog, source, self._connections)
 
     @property
     def suites(self) -> Path:
@@ -53,14 +65,14 @@ class Pipeline:
         self.catalog.close()
 
 
-def open_pipeline(settings: Settings) -> Pipeline:
-    """Compose a pipeline from the settings.
+def open_pipeline(settings: Settings, connections: Connections = no_connections) -> Pipeline:
+    """Compose a pipeline from the settings, and the connections that sources are signed in to by.
 
     Raises:
         ConfigurationError: a URL is not set, or the catalog's role would bypass the tenants' walls.
         CatalogUnavailable: it does not answer.
     """
-    return Pipeline(settings)
+    return Pipeline(settings, connections=connections)
 
 
 @contextmanager

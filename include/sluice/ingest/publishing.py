@@ -136,7 +136,8 @@ def _flip(
     planned is thrown away if another run has published the same loads meanwhile.
     """
     with pipeline.catalog.begin() as connection:
-        changed = permissions.apply(  # row-locks the source: the next line sees whoever was first
+        write = permissions.apply if work.listing.whole else permissions.touch
+        changed = write(  # row-locks the source: the next line sees whoever was first
             connection, source.name, grants(work.listing), work.listing.observed_at
         )
         if runs.overtaken(connection, source.name, work.load_ids):

@@ -35,6 +35,7 @@ def extract(
     run_id: str,
     *,
     window: Window | None = None,
+    whole: bool = False,
     progress: Progress | None = None,
 ) -> str:
     """Bring what changed at the source into its landing schema; return the load's id.
@@ -44,6 +45,7 @@ def extract(
         source: what to read.
         run_id: names the run in every record of it.
         window: read rows that changed inside it again, instead of those after the cursor.
+        whole: compare every id, also if the source knows what changed.
         progress: told of every boundary.
 
     Raises:
@@ -54,7 +56,9 @@ def extract(
     with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
         with progress.stage("extract"):
             _record_drift(pipeline, source, run_id)
-            load = landing.land(source, pipeline.zone, window)
+            load = landing.land(
+                source, pipeline.zone, window, kit=pipeline.kit(source.name), whole=whole
+            )
         with pipeline.catalog.begin() as connection:
             runs.note(connection, run_id, {"stages": progress.seconds})
     return load.load_id

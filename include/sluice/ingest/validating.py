@@ -104,7 +104,7 @@ def _narrow(pipeline: Pipeline, source: Source, work: Work) -> None:
     with pipeline.catalog.begin() as connection:
         targets = {key: shown[key] for key in moved.values() if key in shown}
         permissions.introduce(connection, source.name, {NOBODY: frozenset(), **targets})
-        permissions.narrow(connection, source.name, shown)
+        permissions.narrow(connection, source.name, shown, work.listing.observed_at)
         documents.guard(connection, source.name, moved)
 
 

@@ -47,7 +47,7 @@ def left_to_do(pipeline: Pipeline, source: Source) -> Work | None:
     pending = landing.pending(zone, name, published)
     if not pending:
         return None
-    listing = landing.listing(zone, name, pending[-1])
+    listing = landing.listing(zone, name, pending)
     if listing is None:
         raise SourceUnavailable(
             "its newest load holds no complete listing",

@@ -12,6 +12,18 @@ Identity, once and for all:
 
 from sluice.model.answers import Candidate, Hit, Reason
 from sluice.model.collections import Backend, Collection, CollectionState
+from sluice.model.connections import (
+    ApiKey,
+    Auth,
+    AuthorizationCode,
+    Basic,
+    Bearer,
+    ClientCredentials,
+    Connection,
+    GitHubApp,
+    JwtBearer,
+    Token,
+)
 from sluice.model.costs import Account, Limit, Quota, Spend, Tier
 from sluice.model.documents import Chunk, Document, IndexedChunk, chunk_id
 from sluice.model.grants import Effect, Grant, acl_hash, settle
@@ -26,6 +38,7 @@ from sluice.model.loads import (
     RunSummary,
     Window,
 )
+from sluice.model.permissions import NativeAccount, Permissions, SourceChange
 from sluice.model.principals import PUBLIC, Caller, Identity, Membership, Principal, PrincipalKind
 from sluice.model.text import SEPARATOR, require_aware, storable
 
@@ -33,34 +46,47 @@ __all__ = [
     "PUBLIC",
     "SEPARATOR",
     "Account",
+    "ApiKey",
+    "Auth",
+    "AuthorizationCode",
     "Backend",
+    "Basic",
+    "Bearer",
     "Caller",
     "Candidate",
     "Chunk",
+    "ClientCredentials",
     "Collection",
     "CollectionState",
     "Column",
+    "Connection",
     "Document",
     "Draft",
     "Effect",
+    "GitHubApp",
     "Grant",
     "Hit",
     "Identity",
     "IndexedChunk",
+    "JwtBearer",
     "LandedAcl",
     "LandedRow",
     "Limit",
     "Listing",
     "Load",
     "Membership",
+    "NativeAccount",
+    "Permissions",
     "Policy",
     "Principal",
     "PrincipalKind",
     "Quota",
     "Reason",
     "RunSummary",
+    "SourceChange",
     "Spend",
     "Tier",
+    "Token",
     "Window",
     "acl_hash",
     "chunk_id",

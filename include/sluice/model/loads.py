@@ -24,6 +24,8 @@ class Policy:
 
     max_loss: float = 0.3  # fraction of documents a load may lose before it is held, 0 to 1
     max_acl_age: timedelta | None = None  # older permissions hide every document of the source
+    reconcile: timedelta = timedelta(days=1)  # how often every id is compared, not only changes
+    objective: timedelta | None = None  # a change that is not live by then is an alarm
     sensitive: bool = False  # its texts leave this machine only for those that are named:
     machines: frozenset[str] = frozenset()  # hosts of endpoints
     batch_from: int | None = (
@@ -66,6 +68,7 @@ class Listing:
     acl_keys: Mapping[str, str | None]  # by row key; None: the source gave no ACL
     acls: Mapping[str, LandedAcl]  # by ACL key
     observed_at: datetime  # when the reading of the ACLs began: never before the content's
+    whole: bool = True  # ``acls`` are all of the source's; otherwise those of what changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

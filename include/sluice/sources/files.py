@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluice.errors import SourceUnavailable
 from sluice.model import Column, Draft, LandedAcl, LandedRow, Policy, Window
@@ -22,6 +22,9 @@ from sluice.sources import access_file, convert
 from sluice.sources.access_file import Access
 from sluice.sources.reading import PROBLEMS, Row, check_name, four, landed, row_key, storable
 from sluice.sources.tree import Entry, Gone, Tree, Unreadable, tree, uri
+
+if TYPE_CHECKING:
+    from sluice.ports import Kit  # which imports numpy
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +59,13 @@ class Files:
         """A folder has no schema to drift."""
         return None
 
-    def resources(self, window: Window | None) -> Sequence[Any]:
+    def resources(
+        self,
+        window: Window | None,
+        kit: Kit,  # noqa: ARG002  # it is reached without
+        *,
+        whole: bool,  # noqa: ARG002  # it always is
+    ) -> Sequence[Any]:
         """Return the dlt resources of one reading: see ``sluice.sources.reading``."""
         return four(_Reading(self, window))
 

@@ -1,11 +1,14 @@
 """One reading of one source, as the four dlt resources that ``sluice.landing`` loads.
 
 =========  ==========================================================================
-rows       row_key, record (JSON), content_hash            merged by row_key
-listing    row_key, acl_key (null: the source gave none)   replaced
-acls       acl_key, grants (JSON), error                   replaced
-marks      rows, listing, acls, observed_at                appended, one row a load
+rows       row_key, record (JSON), content_hash                merged by row_key
+listing    row_key, acl_key (null: the source gave none), gone
+acls       acl_key, grants (JSON), error
+marks      rows, listing, acls, observed_at, whole             appended, one row a load
 =========  ==========================================================================
+
+A whole reading names every row, and replaces ``listing`` and ``acls``. One of what changed merges
+into them: the rows that it saw, those that are ``gone``, and the ACLs of the former.
 
 They are extracted strictly in this order, so that an ACL is never read before the content it
 guards. The mark is written last and counts the others: it is the proof that a listing is complete.
@@ -19,7 +22,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -58,7 +61,10 @@ class Reading(Protocol):
         """Yield what is new or changed; ``cursor`` is dlt's incremental, or None."""
 
     def listing(self) -> Mapping[str, str | None]:
-        """Return every row key with its ACL key. Incomplete is an error, never a short answer."""
+        """Return every row key with its ACL key. Incomplete is an error, never a short answer.
+
+        In a reading of what changed: every row key that it saw.
+        """
 
     def acls(self) -> Iterable[LandedAcl]:
         """Yield every ACL that the listing names, read no earlier than the content."""
@@ -73,12 +79,16 @@ class _Tally:
     acls: int | None = None
 
 
-def four(reading: Reading, *, cursor: Any = None) -> list[Any]:
+def four(
+    reading: Reading, *, cursor: Any = None, gone: Callable[[], Collection[str]] | None = None
+) -> list[Any]:
     """Return the four dlt resources of ``reading``.
 
     Args:
         reading: what is read.
         cursor: a ``dlt.sources.incremental``, where the source has a cursor.
+        gone: names the rows that left, once the listing is known: this is a reading of what
+            changed. None: it is whole, and what it does not list is gone.
     """
     import pyarrow as pa
 
@@ -94,8 +104,9 @@ def four(reading: Reading, *, cursor: Any = None) -> list[Any]:
     def listing() -> Iterator[pa.Table]:
         _expect(tally.rows)
         keys = reading.listing()
-        tally.listing = len(keys)
-        yield _table(_LISTING, list(keys.items()))
+        left = set(gone() if gone else ()) - keys.keys()
+        tally.listing = len(keys) + len(left)
+        yield _listed(keys, sorted(left))
 
     def acls() -> Iterator[pa.Table]:
         _expect(tally.listing)
@@ -111,13 +122,23 @@ def four(reading: Reading, *, cursor: Any = None) -> list[Any]:
                 "listing": [tally.listing],
                 "acls": [tally.acls],
                 "observed_at": [reading.observed_at],
+                "whole": [gone is None],
             }
         )
 
+    how: Any = "replace" if gone is None else {"disposition": "merge", "strategy": "upsert"}
     return [
         _resource(rows, "rows", _hints(_ROWS), primary_key="row_key", write_disposition=_MERGE),
-        _resource(listing, "listing", _hints(_LISTING, "acl_key"), write_disposition="replace"),
-        _resource(acls, "acls", _hints(_ACLS, "error"), write_disposition="replace"),
+        _resource(
+            listing,
+            "listing",
+            _hints(_LISTING, "acl_key"),
+            primary_key="row_key",
+            write_disposition=how,
+        ),
+        _resource(
+            acls, "acls", _hints(_ACLS, "error"), primary_key="acl_key", write_disposition=how
+        ),
         _resource(marks, "marks", None, write_disposition="append"),
     ]
 
@@ -185,7 +206,7 @@ def check_name(name: str) -> None:
 
 
 _ROWS = ("row_key", "record", "content_hash")
-_LISTING = ("row_key", "acl_key")
+_LISTING = ("row_key", "acl_key", "gone")
 _ACLS = ("acl_key", "grants", "error")
 _MERGE = {
     "disposition": "merge",
@@ -193,7 +214,7 @@ _MERGE = {
     "skip_unchanged_rows": True,
     "row_version_column_name": "content_hash",
 }
-_KINDS = {"record": "json", "grants": "json"}  # all others are text
+_KINDS = {"record": "json", "grants": "json", "gone": "bool"}  # all others are text
 
 
 def _resource(read: Any, name: str, columns: Any, **hints: Any) -> Any:
@@ -212,6 +233,18 @@ def _table(columns: Sequence[str], lines: Sequence[tuple[str | None, ...]]) -> p
     values = list(zip(*lines, strict=True)) or [()] * len(columns)
     arrays = [pa.array(column, pa.string()) for column in values]
     return pa.Table.from_arrays(arrays, names=columns)
+
+
+def _listed(keys: Mapping[str, str | None], gone: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "row_key": pa.array([*keys, *gone], pa.string()),
+            "acl_key": pa.array([*keys.values(), *[None] * len(gone)], pa.string()),
+            "gone": pa.array([False] * len(keys) + [True] * len(gone), pa.bool_()),
+        }
+    )
 
 
 def _pages(rows: Iterable[Row]) -> Iterator[pa.Table]:

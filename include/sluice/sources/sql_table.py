@@ -13,12 +13,15 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sluice.errors import ConfigurationError
 from sluice.model import Column, Draft, LandedRow, Policy, Window
 from sluice.sources.reading import PROBLEMS, check_name, four
+
+if TYPE_CHECKING:
+    from sluice.ports import Kit  # which imports numpy
 
 _TITLE_LENGTH = 80  # characters, of a title taken from the text
 
@@ -106,7 +109,13 @@ class SqlTable:
 
         return columns(self)
 
-    def resources(self, window: Window | None) -> Sequence[Any]:
+    def resources(
+        self,
+        window: Window | None,
+        kit: Kit,  # noqa: ARG002  # it is reached without
+        *,
+        whole: bool,  # noqa: ARG002  # it always is
+    ) -> Sequence[Any]:
         """Return the dlt resources of one reading: see ``sluice.sources.reading``."""
         from sluice.sources.sql_reading import SqlReading, incremental
 

@@ -73,7 +73,9 @@ def _acl(key: str, listing: Listing | None) -> tuple[str | None, str | None]:
     if acl_key is None:
         return None, None
     acl = listing.acls.get(acl_key)
-    return acl_key, acl.error if acl else "it was not read"
+    if acl is None:  # of what did not change, the catalog knows it
+        return acl_key, "it was not read" if listing.whole else None
+    return acl_key, acl.error
 
 
 def _times(moments: Sequence[datetime | None]) -> pd.Series:

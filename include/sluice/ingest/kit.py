@@ -1,0 +1,46 @@
+"""What a reading takes along, composed of the catalog, the tokens and Airflow's connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sluice.catalog import Catalog, changes
+from sluice.errors import ConfigurationError
+from sluice.model import Auth, Connection, SourceChange
+
+Connections = Callable[[str], Connection]  # by name; raises ConfigurationError
+
+
+def no_connections(name: str) -> Connection:
+    """The connections of who has none: a test, or a command that reads no source.
+
+    Raises:
+        ConfigurationError: always.
+    """
+    raise ConfigurationError(
+        "there is no such connection",
+        subject=name,
+        cure=f"Add it in Airflow: airflow connections add {name} …",
+    )
+
+
+class Kit:
+    """The kit of one source."""
+
+    def __init__(self, catalog: Catalog, source: str, connections: Connections):
+        self._catalog = catalog
+        self._source = source
+        self._connections = connections
+
+    def connection(self, name: str) -> Connection:
+        """What an operator stored under ``name``."""
+        return self._connections(name)
+
+    def token(self, auth: Auth, rejected: str | None = None) -> str:
+        """An access token that is good for a while yet."""
+        raise NotImplementedError
+
+    def changes(self, after: int) -> Sequence[SourceChange]:
+        """The changes that were noted after the one called ``after``, oldest first."""
+        with self._catalog.begin() as connection:
+            return changes.after(connection, self._source, after)

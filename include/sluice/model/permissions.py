@@ -1,0 +1,44 @@
+"""What a source says of its permissions, read apart from its content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sluice.model.loads import LandedAcl
+from sluice.model.principals import Membership
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeAccount:
+    """Somebody as the source knows them: ``account:<source>:<native_id>`` in its ACLs."""
+
+    native_id: str
+    email: str | None = None
+    verified: bool = False  # the source vouches that the address is theirs
+    active: bool = True  # one that was deactivated may read nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permissions:
+    """Every permission object, group and account of a source, proven complete.
+
+    A reading that could not see all of them is an error, never a short answer.
+    """
+
+    acls: Mapping[str, LandedAcl]  # by ACL key
+    memberships: tuple[Membership, ...] = ()
+    accounts: tuple[NativeAccount, ...] = ()
+    observed_at: datetime  # when the reading began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceChange:
+    """A change that was noted: a doorbell. What became of the row is read when it is drained."""
+
+    change_id: int
+    key: str | None  # the row's; None: all of them
+    op: Literal["upsert", "delete", "all"]
+    changed_at: datetime | None = None  # when it was committed at the source
