@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice.errors import ConfigurationError
 
+_CURES = {"master_keys": "Set it to what `sluice keys master` prints"}
 SCOPE_CAP = 5000  # permission objects; beyond it not every backend filters in good time
 
 
@@ -43,6 +44,17 @@ class Settings(BaseSettings):
     )
     landing_url: SecretStr | None = Field(
         None, description="The same database, as the role that owns the landing schemas."
+    )
+    master_keys: SecretStr | None = Field(
+        None,
+        description="Keys that seal the tokens of sources, <id>:<base64 of 32 bytes>, separated by "
+        "commas. The first one seals, all open. `sluice keys master` makes one.",
+    )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^?#\s]+$",
+        description="Where browsers reach Airflow: consents come back to it. "
+        "Unset: http://host:port.",
     )
     host: str = Field("127.0.0.1", description="The address that servers listen on.")
     port: int = Field(8080, ge=1, le=65535, description="Airflow's port, and ours inside it.")
@@ -147,6 +159,11 @@ class Settings(BaseSettings):
         return cap
 
     @property
+    def callback(self) -> str:
+        """Where consents come back to; the service that is signed in to has to know it."""
+        return f"{(self.public_url or '').rstrip('/') or f'http://{self.host}:{self.port}'}/sluice/connect/callback"
+
+    @property
     def index_path(self) -> Path:
         return self.home / "index"
 
@@ -160,7 +177,7 @@ class Settings(BaseSettings):
         if value is None:
             raise ConfigurationError(
                 f"SLUICE_{name.upper()} is not set",
-                cure="Start the stack with `sluice up`, or set it to a PostgreSQL URL",
+                cure=_CURES.get(name, "Start the stack with `sluice up`, or set a PostgreSQL URL"),
             )
         return str(value.get_secret_value())
 

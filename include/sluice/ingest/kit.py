@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sluice.auth import Tokens
 from sluice.catalog import Catalog, changes
 from sluice.errors import ConfigurationError
 from sluice.model import Auth, Connection, SourceChange
@@ -27,10 +28,18 @@ def no_connections(name: str) -> Connection:
 class Kit:
     """The kit of one source."""
 
-    def __init__(self, catalog: Catalog, source: str, connections: Connections):
+    def __init__(
+        self,
+        catalog: Catalog,
+        source: str,
+        connections: Connections,
+        tokens: Callable[[], Tokens],
+    ):
+        """``tokens`` is asked for when it is needed: most sources have none."""
         self._catalog = catalog
         self._source = source
         self._connections = connections
+        self._tokens = tokens
 
     def connection(self, name: str) -> Connection:
         """What an operator stored under ``name``."""
@@ -38,7 +47,7 @@ class Kit:
 
     def token(self, auth: Auth, rejected: str | None = None) -> str:
         """An access token that is good for a while yet."""
-        raise NotImplementedError
+        return self._tokens().access(self._source, auth, self.connection(auth.connection), rejected)
 
     def changes(self, after: int) -> Sequence[SourceChange]:
         """The changes that were noted after the one called ``after``, oldest first."""

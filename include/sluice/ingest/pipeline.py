@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluice.auth import Tokens, Vault
 from sluice.catalog import Catalog, open_catalog, runs
+from sluice.crypto import MasterKeys
 from sluice.errors import AlreadyRunning, CatalogUnavailable, LoadHeld, SluiceError, StillEmbedding
 from sluice.ingest.kit import Connections, Kit, no_connections
 from sluice.landing import Zone
@@ -49,9 +51,19 @@ class Pipeline:
 
         return Collections(self.settings, self.catalog)
 
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Where access tokens are kept.
+
+        Raises:
+            ConfigurationError: there is no master key to seal them with.
+        """
+        keys = MasterKeys.parse(self.settings.require("master_keys"))
+        return Tokens(self.catalog, Vault(self.catalog, keys))
+
     def kit(self, source: str) -> Kit:
         """What a reading of ``source`` takes along."""
-        return Kit(self.catalog, source, self._connections)
+        return Kit(self.catalog, source, self._connections, lambda: self.tokens)
 
     @property
     def suites(self) -> Path:

@@ -49,6 +49,9 @@ class Secrets:
     fernet: str = field(
         default_factory=lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     )
+    master: str = field(
+        default_factory=lambda: "first:" + base64.b64encode(secrets.token_bytes(32)).decode()
+    )
     agent_key: str | None = None  # of the sample agent, once it is made
     database: str | None = None  # which one the home was set up with
     postgres_port: int = 0  # of the embedded server, once it ran

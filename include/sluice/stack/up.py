@@ -192,6 +192,7 @@ def _prepare(
             "SLUICE_CATALOG_URL": databases.catalog,
             "SLUICE_LANDING_URL": databases.landing,
             "HELPDESK_URL": databases.helpdesk,
+            **({} if settings.master_keys else {"SLUICE_MASTER_KEYS": kept.master}),
         }
     )
     airflow.configure(settings, home, kept, databases)
