@@ -53,7 +53,7 @@ def data_docs(folder: Path, signed_in: SignedIn) -> ASGIApp:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        token = _token(HTTPConnection(scope))
+        token = presented(HTTPConnection(scope))
         allowed = token is not None and await signed_in(token)
         app: ASGIApp = files if allowed else HTMLResponse(_SIGN_IN, status_code=401)
         await app(scope, receive, send_guarded)
@@ -89,8 +89,8 @@ def _index(run: Path) -> Response:
     return HTMLResponse(f"<!DOCTYPE html>{_STYLE}<title>{title}</title><h4>{title}</h4><ul>{items}")
 
 
-def _token(connection: HTTPConnection) -> str | None:
-    """A bearer header wins over the cookie, as in Airflow itself."""
+def presented(connection: HTTPConnection) -> str | None:
+    """The token that a request presents. A bearer header wins over the cookie, as in Airflow."""
     kind, _, value = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer" and value:
         return value

@@ -52,12 +52,12 @@ def held(connection: sa.Connection, source: str) -> Sealed | None:
     return Sealed(row.key_version, bytes(row.sealed)) if row else None
 
 
-def rotations(connection: sa.Connection, source: str) -> int:
-    """How often a new token has taken the place of one."""
-    found = connection.execute(
-        sa.text("SELECT rotations FROM sluice.token WHERE source = :source"), {"source": source}
+def stamp(connection: sa.Connection, source: str) -> datetime | None:
+    """When the source's token was got; None where there is none."""
+    found: datetime | None = connection.execute(
+        sa.text("SELECT rotated_at FROM sluice.token WHERE source = :source"), {"source": source}
     ).scalar_one_or_none()
-    return int(found or 0)
+    return found
 
 
 def store(

@@ -13,6 +13,7 @@ import typer
 
 import sluice
 from sluice.cli import (
+    connect,
     costs,
     embed,
     index,
@@ -58,6 +59,7 @@ app.command("down")(stack.down)
 app.command("reset")(stack.reset)
 app.command("prepare")(prepare.prepare)
 app.command("search")(search.search)
+app.command("connect")(connect.connect)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)
 app.command("costs")(costs.costs)

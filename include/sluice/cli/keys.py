@@ -1,4 +1,4 @@
-"""``sluice keys``: who may ask, and on whose behalf."""
+"""``sluice keys``: who may ask, and on whose behalf; and what seals the tokens of sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from sluice.catalog.keys import Key
     from sluice.model import Principal
 
-app = typer.Typer(help="Agents' API keys: create, list, revoke.", no_args_is_help=True)
+app = typer.Typer(
+    help="Agents' API keys: create, list, revoke. Master keys: master, rotate.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -88,6 +91,37 @@ def revoke(
         print_json({"revoked": key_id})
     else:
         typer.echo(f"Revoked: {key_id}")
+
+
+@app.command()
+def master(
+    name: Annotated[str, typer.Argument(help="What it is called, such as 2027-01.")],
+) -> None:
+    """Print a new master key, to be put first in SLUICE_MASTER_KEYS. Nothing is changed."""
+    from sluice.crypto import new_master
+
+    typer.echo(new_master(name))
+    typer.echo(
+        "Put it first in SLUICE_MASTER_KEYS, before a comma and the old one; restart; then "
+        "`sluice keys rotate`.",
+        err=True,
+    )
+
+
+@app.command()
+def rotate(as_json: AsJson = False) -> None:
+    """Seal the keys of every source's tokens with the first master key. Nothing stops meanwhile.
+
+    After it the other master keys are needed no more.
+    """
+    from sluice.ingest.pipeline import open_vault
+
+    with services() as opened:
+        wrapped = open_vault(opened.settings, opened.catalog).rewrap()
+    if as_json:
+        print_json({"rewrapped": wrapped})
+    else:
+        typer.echo(f"Sealed anew: the keys of {wrapped} sources.")
 
 
 def _whom(principal: Principal) -> str:

@@ -204,10 +204,11 @@ def _moment(text: str | None) -> datetime | None:
 def _pipeline() -> Iterator[Pipeline]:
     """A pipeline for one task."""
     from sluice import settings
+    from sluice.flows.connections import connection
     from sluice.ingest import open_pipeline
 
     with retried_only_if_it_helps():
-        pipeline = open_pipeline(settings.load())
+        pipeline = open_pipeline(settings.load(), connection)
         try:
             yield pipeline
         finally:

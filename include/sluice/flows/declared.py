@@ -10,6 +10,7 @@ from airflow.sdk import DAG
 
 from sluice.errors import ConfigurationError
 from sluice.flows.waiting import PatientOperator
+from sluice.model import AuthorizationCode
 
 if TYPE_CHECKING:
     from sluice.ports import Source
@@ -28,6 +29,26 @@ def declared(folder: Path) -> dict[str, Source]:
                 if isinstance(task, PatientOperator) and task.source is not None:
                     found[task.source.name] = task.source
     return found
+
+
+def consented(name: str) -> AuthorizationCode:
+    """How the source called ``name`` in Airflow's DAG folder is signed in to by a person.
+
+    Raises:
+        ConfigurationError: no file there declares it, or nobody's consent is asked for.
+    """
+    from airflow.sdk.configuration import conf
+
+    source = declared(Path(conf.get("core", "dags_folder"))).get(name)
+    auth = getattr(source, "auth", None)
+    if not isinstance(auth, AuthorizationCode):
+        raise ConfigurationError(
+            "is no source that somebody consents to",
+            subject=name,
+            cure="`sluice sources list` shows the sources; only those with AuthorizationCode "
+            "are connected here",
+        )
+    return auth
 
 
 def _dags(path: Path) -> list[DAG]:

@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.auth import Tokens, Vault
+from sluice.auth import Consent, Tokens, Vault
 from sluice.catalog import Catalog, open_catalog, runs
 from sluice.crypto import MasterKeys
 from sluice.errors import AlreadyRunning, CatalogUnavailable, LoadHeld, SluiceError, StillEmbedding
 from sluice.ingest.kit import Connections, Kit, no_connections
 from sluice.landing import Zone
 from sluice.model import Policy
+from sluice.ports import Source
 from sluice.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class Pipeline:
         Raises:
             ConfigurationError: there is no master key to seal them with.
         """
-        keys = MasterKeys.parse(self.settings.require("master_keys"))
-        return Tokens(self.catalog, Vault(self.catalog, keys))
+        return Tokens(self.catalog, open_vault(self.settings, self.catalog))
 
     def kit(self, source: str) -> Kit:
         """What a reading of ``source`` takes along."""
@@ -85,6 +85,28 @@ def open_pipeline(settings: Settings, connections: Connections = no_connections)
         CatalogUnavailable: it does not answer.
     """
     return Pipeline(settings, connections=connections)
+
+
+def open_vault(settings: Settings, catalog: Catalog) -> Vault:
+    """What seals the secrets of sources.
+
+    Raises:
+        ConfigurationError: there is no master key to seal them with.
+    """
+    return Vault(catalog, MasterKeys.parse(settings.require("master_keys")))
+
+
+def open_consent(settings: Settings, connections: Connections) -> Consent:
+    """Who asks people for consent; errors as in :func:`open_vault` and :func:`open_catalog`."""
+    catalog = open_catalog(settings)
+    vault = open_vault(settings, catalog)
+    return Consent(catalog, vault, Tokens(catalog, vault), connections)
+
+
+def register(pipeline: Pipeline, source: Source) -> None:
+    """Make a source known before its first run."""
+    with pipeline.catalog.begin() as connection:
+        runs.ensure_source(connection, source.name, source.kind, source.policy)
 
 
 @contextmanager
