@@ -22,7 +22,15 @@ from sluice.catalog import Catalog
 from sluice.catalog import scope as scopes
 from sluice.catalog.scope import Allow, LiveDocument
 from sluice.errors import InvalidPrincipal, NotFound, NotPermitted, ScopeTooLarge, TooStale
-from sluice.model import Caller, Candidate, Principal, PrincipalKind, Reason, storable
+from sluice.model import (
+    Caller,
+    Candidate,
+    Principal,
+    PrincipalKind,
+    Reason,
+    SourceFreshness,
+    storable,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +128,11 @@ class Access:
                 )
             _demand(connection, freshness, acl_version, acl_ids)
         return Scope(person=person, principals=principals, acl_ids=acl_ids, acl_version=acl_version)
+
+    def sources(self, scope: Scope) -> list[SourceFreshness]:
+        """Return how fresh each source is of which the scope's person may read something."""
+        with self._catalog.begin() as connection:
+            return scopes.freshness(connection, scope.acl_ids)
 
     def gate(
         self,

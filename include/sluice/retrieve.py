@@ -31,7 +31,16 @@ from sluice.errors import (
 )
 from sluice.index.analysis import analyse
 from sluice.index.fusion import DEPTH, fuse
-from sluice.model import Account, Caller, Candidate, Hit, Principal, Reason, storable
+from sluice.model import (
+    Account,
+    Caller,
+    Candidate,
+    Hit,
+    Principal,
+    Reason,
+    SourceFreshness,
+    storable,
+)
 from sluice.ports import Meter, Vectors
 
 _log = logging.getLogger(__name__)
@@ -58,6 +67,7 @@ class Answer:
     hits: tuple[Hit, ...]
     acl_version: int
     trace_id: str
+    sources: tuple[SourceFreshness, ...]  # of which the person may read something
     degraded: str | None = None  # why it was found by keywords alone
 
 
@@ -146,6 +156,7 @@ class Retriever:
             hits=hits,
             acl_version=gated.acl_version,
             trace_id=trace_id,
+            sources=tuple(_changed(each, hits) for each in self._access.sources(scope)),
             degraded=asked.degraded,
         )
 
@@ -319,6 +330,12 @@ def _hit(rank: int, permitted: Permitted, reason: Reason) -> Hit:
         updated_at=document.updated_at,
         reason=reason,
     )
+
+
+def _changed(source: SourceFreshness, hits: Sequence[Hit]) -> SourceFreshness:
+    """The source, with the newest change among its hits."""
+    times = [hit.updated_at for hit in hits if hit.source == source.source and hit.updated_at]
+    return replace(source, changed_at=max(times, default=None))
 
 
 def _refusal(

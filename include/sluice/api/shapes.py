@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sluice.model import Hit, Reason
+from sluice.model import Hit, Reason, SourceFreshness
 from sluice.retrieve import Answer, Fetched
 
 
@@ -90,12 +90,43 @@ class HitShape(BaseModel):
         )
 
 
+class SourceShape(BaseModel):
+    """How fresh a source is of which the person may read something."""
+
+    source: str
+    in_step_at: datetime | None = Field(
+        description="What the source showed then is what is searched."
+    )
+    permissions_at: datetime | None = Field(description="When its permissions were last read.")
+    needs_sign_in: bool = Field(
+        description="Sluice has lost its access to the source: what is found gets older until an "
+        "operator signs in again."
+    )
+    changed_at: datetime | None = Field(
+        description="The newest change at the source among the hits."
+    )
+
+    @classmethod
+    def of(cls, source: SourceFreshness) -> SourceShape:
+        """Write it down."""
+        return cls(
+            source=source.source,
+            in_step_at=source.in_step_at,
+            permissions_at=source.permissions_at,
+            needs_sign_in=source.needs_sign_in,
+            changed_at=source.changed_at,
+        )
+
+
 class SearchAnswer(BaseModel):
     """The best hits that the person may read, best first."""
 
     hits: list[HitShape]
     acl_version: int = Field(description="How new the permissions are that the answer rests on.")
     trace_id: str = Field(description="Names this read in the audit log.")
+    sources: list[SourceShape] = Field(
+        description="How fresh each source is of which the person may read something."
+    )
     degraded: str | None = Field(
         None, description="Why it is not as good as it can be: found by keywords alone."
     )
@@ -107,6 +138,7 @@ class SearchAnswer(BaseModel):
             hits=[HitShape.of(hit) for hit in answer.hits],
             acl_version=answer.acl_version,
             trace_id=answer.trace_id,
+            sources=[SourceShape.of(each) for each in answer.sources],
             degraded=answer.degraded,
         )
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from sluice.model import PUBLIC, Principal
+from sluice.model import PUBLIC, Principal, SourceFreshness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +177,33 @@ def staleness(connection: sa.Connection, acl_ids: Collection[int]) -> timedelta 
         {"ids": list(acl_ids)},
     ).one()
     return None if row.unknown else row.age
+
+
+def freshness(connection: sa.Connection, acl_ids: Collection[int]) -> list[SourceFreshness]:
+    """How fresh each source is that one of these objects belongs to, by name.
+
+    It says nothing that depends on a document, since its reader may not know of them all.
+    """
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT source, synced_at, acl_observed_at, sign_in IS NOT NULL AS needs_sign_in
+            FROM sluice.source
+            WHERE source IN (SELECT source FROM sluice.acl WHERE acl_id = ANY(:ids))
+            ORDER BY source
+            """
+        ),
+        {"ids": list(acl_ids)},
+    )
+    return [
+        SourceFreshness(
+            source=row.source,
+            in_step_at=row.synced_at,
+            permissions_at=row.acl_observed_at,
+            needs_sign_in=row.needs_sign_in,
+        )
+        for row in rows
+    ]
 
 
 def documents(connection: sa.Connection, document_ids: Collection[str]) -> dict[str, LiveDocument]:

@@ -10,7 +10,7 @@ Identity, once and for all:
   writing it once.
 """
 
-from sluice.model.answers import Candidate, Hit, Reason
+from sluice.model.answers import Candidate, Hit, Reason, SourceFreshness
 from sluice.model.collections import Backend, Collection, CollectionState
 from sluice.model.connections import (
     ApiKey,
@@ -84,6 +84,7 @@ __all__ = [
     "Reason",
     "RunSummary",
     "SourceChange",
+    "SourceFreshness",
     "Spend",
     "Tier",
     "Token",

@@ -51,3 +51,14 @@ class Hit:
     run_id: str  # the run that indexed it
     updated_at: datetime | None
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFreshness:
+    """How fresh what a person may read of one source is."""
+
+    source: str
+    in_step_at: datetime | None  # what the source showed then is what is searched
+    permissions_at: datetime | None  # when its permissions were last read
+    needs_sign_in: bool  # nothing of it can be read until somebody consents again
+    changed_at: datetime | None = None  # the newest change among what was returned
