@@ -81,7 +81,7 @@ class _Empty:
     def token(self, auth: Auth, rejected: str | None = None) -> str:  # noqa: ARG002  # as above
         raise _without_kit(auth.connection)
 
-    def changes(self, after: int) -> Sequence[SourceChange]:  # noqa: ARG002  # none were noted
+    def changes(self) -> Sequence[SourceChange]:
         return ()
 
 

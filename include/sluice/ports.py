@@ -182,8 +182,12 @@ class Kit(Protocol):
             SourceUnavailable: whoever gives tokens does not answer.
         """
 
-    def changes(self, after: int) -> Sequence[SourceChange]:
-        """The changes that were noted after the one called ``after``, oldest first."""
+    def changes(self) -> Sequence[SourceChange]:
+        """The changes that were noted and that no load has heard of, oldest first.
+
+        Each was committed at the source before it was noted: whatever is read from now on shows
+        it. The load of this reading counts as having heard of them.
+        """
 
 
 class Source(Protocol):

@@ -1,12 +1,13 @@
 """Changes that sources have told of, until a run has drained them: doorbells, never payloads.
 
-A change is noted before its source hears that it was; a run reads what the rows are by then. Those
-that are live are forgotten.
+A change is noted before its source hears that it was. A run reads what the rows are by then, and
+marks the changes it heard of with its load; once that load is live they are forgotten. A run that
+is killed in between leaves them to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -49,21 +50,45 @@ def note(connection: sa.Connection, source: str, changes: Sequence[Noted]) -> No
     )
 
 
-def after(connection: sa.Connection, source: str, change_id: int) -> list[SourceChange]:
-    """The changes that were noted after the one called ``change_id``, oldest first."""
+def waiting(connection: sa.Connection, source: str) -> list[SourceChange]:
+    """The changes that no load has heard of, oldest first."""
     rows = connection.execute(
         sa.text(
             "SELECT change_id, key, op, changed_at FROM sluice.change"
-            " WHERE source = :source AND change_id > :after ORDER BY change_id"
+            " WHERE source = :source AND load_id IS NULL ORDER BY change_id"
         ),
-        {"source": source, "after": change_id},
+        {"source": source},
     )
     return [SourceChange(**row._mapping) for row in rows]
 
 
-def forget(connection: sa.Connection, source: str, up_to: int) -> None:
-    """Drop the changes up to ``up_to``: what they told of is live."""
+def any_waiting(connection: sa.Connection, source: str) -> bool:
+    """Whether there is a change that no load has heard of."""
+    return bool(
+        connection.execute(
+            sa.text(
+                "SELECT EXISTS (SELECT FROM sluice.change"
+                " WHERE source = :source AND load_id IS NULL)"
+            ),
+            {"source": source},
+        ).scalar_one()
+    )
+
+
+def landed(connection: sa.Connection, source: str, change_ids: Sequence[int], load_id: str) -> None:
+    """Mark the changes that a committed load has heard of."""
     connection.execute(
-        sa.text("DELETE FROM sluice.change WHERE source = :source AND change_id <= :up_to"),
-        {"source": source, "up_to": up_to},
+        sa.text(
+            "UPDATE sluice.change SET load_id = :load"
+            " WHERE source = :source AND change_id = ANY(:ids)"
+        ),
+        {"source": source, "load": load_id, "ids": list(change_ids)},
+    )
+
+
+def forget(connection: sa.Connection, source: str, load_ids: Collection[str]) -> None:
+    """Drop the changes that these loads heard of: they are live."""
+    connection.execute(
+        sa.text("DELETE FROM sluice.change WHERE source = :source AND load_id = ANY(:loads)"),
+        {"source": source, "loads": list(load_ids)},
     )

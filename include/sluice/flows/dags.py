@@ -8,7 +8,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, chain, get_current_context, task
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetOrTimeSchedule,
+    AssetWatcher,
+    CronDataIntervalTimetable,
+    Param,
+    chain,
+    get_current_context,
+    task,
+)
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -25,6 +35,7 @@ from sluice.errors import (
 from sluice.flows.links import DataDocsLink, data_docs
 from sluice.flows.report import counts, table
 from sluice.flows.waiting import PatientOperator
+from sluice.flows.watching import StreamTrigger
 from sluice.model import Window
 
 if TYPE_CHECKING:
@@ -86,7 +97,9 @@ def ingest_dag(
         schedule: a cron expression, in UTC.
         owner: whom to call.
     """
-    with _dag(source.name, source.kind, runbook, schedule, owner, _PARAMS) as dag:
+    if getattr(source, "changes", None):
+        return _live_dag(source, runbook, schedule, owner)
+    with _dag(source.name, source.kind, runbook, _cron(schedule), owner, _PARAMS) as dag:
 
         @task
         def extract() -> str:
@@ -124,6 +137,37 @@ def ingest_dag(
     return dag
 
 
+def _live_dag(source: Any, runbook: str | None, schedule: str, owner: str) -> DAG:
+    """A DAG that is rung when changes are noted, and does all of it in one task: hops cost time.
+
+    The schedule sweeps beside it, since a bell may be missed.
+    """
+    bell = Asset(
+        f"sluice_{source.name}",
+        watchers=[AssetWatcher(name=source.name, trigger=StreamTrigger.of(source))],
+    )
+    rung = AssetOrTimeSchedule(timetable=_cron(schedule), assets=[bell])
+    with _dag(source.name, source.kind, runbook, rung, owner, _PARAMS) as dag:
+
+        def live() -> dict[str, Any]:
+            from sluice.ingest.live import keep_live
+
+            with _pipeline() as pipeline:
+                summary = keep_live(
+                    pipeline,
+                    source,
+                    _run_id(source),
+                    window=_window(),
+                    accept_loss=bool(get_current_context()["params"]["accept_loss"]),
+                )
+            for line in table(summary):
+                log.info(line)
+            return counts(summary)
+
+        PatientOperator(task_id="live", work=live, source=source)
+    return dag
+
+
 def permissions_dag(
     directory: Directory, *, runbook: str | None, schedule: str = "*/10 * * * *", owner: str = "it"
 ) -> DAG:
@@ -135,7 +179,7 @@ def permissions_dag(
         schedule: a cron expression, in UTC.
         owner: whom to call.
     """
-    with _dag(directory.name, "directory", runbook, schedule, owner, {}) as dag:
+    with _dag(directory.name, "directory", runbook, _cron(schedule), owner, {}) as dag:
 
         @task(multiple_outputs=False)
         def sync() -> dict[str, int]:
@@ -152,7 +196,7 @@ def _dag(
     name: str,
     kind: str,
     runbook: str | None,
-    schedule: str,
+    schedule: Any,
     owner: str,
     params: Mapping[str, Param],
 ) -> DAG:
@@ -160,7 +204,7 @@ def _dag(
         name,
         description=description(runbook),
         doc_md=runbook and runbook.strip(),
-        schedule=CronDataIntervalTimetable(schedule, timezone="UTC"),
+        schedule=schedule,
         start_date=_FIRST_DAY,
         catchup=False,
         max_active_runs=1,
@@ -168,6 +212,10 @@ def _dag(
         params=dict(params),
         tags=["sluice", kind],
     )
+
+
+def _cron(schedule: str) -> CronDataIntervalTimetable:
+    return CronDataIntervalTimetable(schedule, timezone="UTC")
 
 
 def description(runbook: str | None) -> str | None:

@@ -40,6 +40,7 @@ class Kit:
         self._source = source
         self._connections = connections
         self._tokens = tokens
+        self._heard: list[int] = []
 
     def connection(self, name: str) -> Connection:
         """What an operator stored under ``name``."""
@@ -49,7 +50,15 @@ class Kit:
         """An access token that is good for a while yet."""
         return self._tokens().access(self._source, auth, self.connection(auth.connection), rejected)
 
-    def changes(self, after: int) -> Sequence[SourceChange]:
-        """The changes that were noted after the one called ``after``, oldest first."""
+    def changes(self) -> Sequence[SourceChange]:
+        """The changes that no load has heard of; this reading's load is the one that does."""
         with self._catalog.begin() as connection:
-            return changes.after(connection, self._source, after)
+            found = changes.waiting(connection, self._source)
+        self._heard = [each.change_id for each in found]
+        return found
+
+    def landed(self, load_id: str) -> None:
+        """Note that a committed load has heard of the changes that were handed out."""
+        if self._heard:
+            with self._catalog.begin() as connection:
+                changes.landed(connection, self._source, self._heard, load_id)

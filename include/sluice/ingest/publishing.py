@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from sluice.catalog import batches, collections, costs, documents, permissions, placements, runs
+from sluice.catalog import (
+    batches,
+    changes,
+    collections,
+    costs,
+    documents,
+    permissions,
+    placements,
+    runs,
+)
 from sluice.documents import to_document
 from sluice.embedding import open_embedder
 from sluice.errors import AlreadyRunning
@@ -158,6 +167,7 @@ def _flip(
         documents.describe(connection, todo.describe)
         documents.delete(connection, todo.deleted)
         runs.mark_loads(connection, source.name, work.load_ids, "published")
+        changes.forget(connection, source.name, work.load_ids)
         runs.synced(connection, source.name)
         return frozenset(documents.under(connection, changed))
 

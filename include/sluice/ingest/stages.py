@@ -56,9 +56,9 @@ def extract(
     with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
         with progress.stage("extract"):
             _record_drift(pipeline, source, run_id)
-            load = landing.land(
-                source, pipeline.zone, window, kit=pipeline.kit(source.name), whole=whole
-            )
+            kit = pipeline.kit(source.name)
+            load = landing.land(source, pipeline.zone, window, kit=kit, whole=whole)
+            kit.landed(load.load_id)
         with pipeline.catalog.begin() as connection:
             runs.note(connection, run_id, {"stages": progress.seconds})
     return load.load_id

@@ -1,7 +1,7 @@
 """What is read: the values that a file in ``dags/`` writes down.
 
     Files      a folder, local or behind any fsspec URL
-    SqlTable   a table of any SQLAlchemy database
+    SqlTable   a table of any SQLAlchemy database, which PostgreSQL can tell the changes of
     People     the directory: a YAML file of people, groups and accounts
 
 A source says how it is read; ``sluice.landing`` reads it. Importing this package loads neither dlt
@@ -10,6 +10,6 @@ nor a database driver, so that Airflow parses DAG files quickly.
 
 from sluice.sources.directory import People
 from sluice.sources.files import Files
-from sluice.sources.sql_table import SqlTable
+from sluice.sources.sql_table import Replication, SqlTable
 
-__all__ = ["Files", "People", "SqlTable"]
+__all__ = ["Files", "People", "Replication", "SqlTable"]

@@ -44,7 +44,7 @@ class SqlReading:
 
     def rows(self, cursor: Any) -> Iterator[Row]:
         """Yield changed rows; then list, since both must come from one transaction."""
-        self.observed_at = datetime.now(UTC)
+        self.begin()
         with connect(self._source) as connection:
             table = reflect(connection, self._source)
             shared = self._shared(connection, table)
@@ -63,6 +63,10 @@ class SqlReading:
             if self._window is None:
                 yield from self._late(connection, table, seen)
             self._acls = self._read_acls(connection)
+
+    def begin(self) -> None:
+        """What is read from now on is as of one instant, where the database can; this one."""
+        self.observed_at = datetime.now(UTC)
 
     def listing(self) -> Mapping[str, str | None]:
         return self._keys

@@ -27,6 +27,18 @@ _TITLE_LENGTH = 80  # characters, of a title taken from the text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replication:
+    """Follow a PostgreSQL table as it changes, by logical replication.
+
+    ``sluice connect <source>`` makes the publication and the slot; both are called
+    ``sluice_<source>`` unless they are named here.
+    """
+
+    slot: str | None = None
+    publication: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SqlTable:
     """A table to keep indexed; every name below is a column of it unless it says otherwise.
 
@@ -39,6 +51,8 @@ class SqlTable:
     * ``acl_column`` holds the principals of the row (an array, JSON, or text with commas). With
       ``acl_query`` it names the row's permission object instead, and the query returns rows
       (object, principal, effect, until); without it, the object is the whole table, by its name.
+    * ``changes`` says how the table tells of its changes; without it, runs look for them. Every id
+      is compared all the same, as often as ``policy.reconcile`` says.
     * ``uri_template`` is filled with the row: ``https://desk.example/tickets/{id}``.
 
     Times without a zone are UTC.
@@ -59,6 +73,7 @@ class SqlTable:
     acl_column: str | None = None
     acl_query: str | None = None
     uri_template: str | None = None
+    changes: Replication | None = None
     policy: Policy = field(default_factory=Policy)
     kind: str = field(default="sql_table", init=False)
 
@@ -70,6 +85,12 @@ class SqlTable:
             )
         if (self.url is None) == (self.url_env is None):
             raise ConfigurationError("give either url or url_env", subject=self.name)
+        if self.changes and self.url_env is None:
+            raise ConfigurationError(
+                "changes: who follows them needs url_env",
+                subject=self.name,
+                cure="Put the URL into the environment: a DAG is stored for all to read",
+            )
         if self.acl_column is None and self.acl_query is None:
             raise ConfigurationError(
                 "nothing says who may read it",
@@ -109,16 +130,15 @@ class SqlTable:
 
         return columns(self)
 
-    def resources(
-        self,
-        window: Window | None,
-        kit: Kit,  # noqa: ARG002  # it is reached without
-        *,
-        whole: bool,  # noqa: ARG002  # it always is
-    ) -> Sequence[Any]:
+    def resources(self, window: Window | None, kit: Kit, *, whole: bool) -> Sequence[Any]:
         """Return the dlt resources of one reading: see ``sluice.sources.reading``."""
+        from sluice.sources.sql_changes import ChangedRows
         from sluice.sources.sql_reading import SqlReading, incremental
 
+        noted = kit.changes() if self.changes else ()
+        if self.changes and not whole and window is None and all(c.op != "all" for c in noted):
+            changed = ChangedRows(self, noted)
+            return four(changed, gone=changed.gone)
         cursor = incremental() if window is None and self.cursor else None
         return four(SqlReading(self, window), cursor=cursor)
 

@@ -36,6 +36,7 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "wal_level": "logical",  # sources and watchers may replicate from it
+    "max_slot_wal_keep_size": "1GB",  # and a slot that nobody reads must not fill the disk
     "max_connections": "200",
     "shared_buffers": "128MB",
     "log_timezone": "UTC",

@@ -65,6 +65,7 @@ CREATE TABLE sluice.change (
     position text,
     changed_at timestamptz,
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    load_id text,
     PRIMARY KEY (tenant_id, change_id)
 );
 CREATE INDEX change_by_source ON sluice.change (tenant_id, source, change_id);

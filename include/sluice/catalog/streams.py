@@ -1,0 +1,29 @@
+"""How the streams are doing that sources tell of their changes by."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+
+def note(
+    connection: sa.Connection,
+    source: str,
+    *,
+    position: str | None = None,
+    behind: int | None = None,
+    trouble: str | None = None,
+) -> None:
+    """Note where a stream is, how many bytes behind, and what somebody has to see to."""
+    connection.execute(
+        sa.text(
+            """
+            INSERT INTO sluice.stream AS s (source, position, behind, trouble)
+            VALUES (:source, coalesce(CAST(:position AS text), ''), :behind, :trouble)
+            ON CONFLICT (tenant_id, source) DO UPDATE SET
+                position = coalesce(nullif(excluded.position, ''), s.position),
+                behind = coalesce(excluded.behind, s.behind), trouble = excluded.trouble,
+                seen_at = now()
+            """
+        ),
+        {"source": source, "position": position, "behind": behind, "trouble": trouble},
+    )

@@ -1,0 +1,199 @@
+"""The publication and the slot of a table: made, checked, and how far behind they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sluice.errors import ConfigurationError, SourceUnavailable
+
+if TYPE_CHECKING:
+    from sluice.sources.sql_table import SqlTable
+
+_KEY_TYPES = {"bigint", "integer", "smallint", "text", "character varying", "uuid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which table is followed, and by which slot. ``url`` is PostgreSQL; it may hold a password."""
+
+    source: str
+    url: str = field(repr=False)
+    schema: str
+    table: str
+    key: str
+    slot: str
+    publication: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a slot is doing."""
+
+    behind: int  # bytes of the server's log that the slot keeps
+    trouble: str | None = None  # what somebody has to see to
+
+
+def place(source: SqlTable) -> Place:
+    """Return what following ``source`` needs to know.
+
+    Raises:
+        ConfigurationError: the environment has no such URL, or it is not PostgreSQL's.
+    """
+    import sqlalchemy as sa
+
+    changes = source.changes
+    url = sa.make_url(source.address)
+    if changes is None or url.get_backend_name() not in {"postgresql", "postgres"}:
+        raise ConfigurationError(
+            "only a PostgreSQL table that has `changes` can be followed", subject=source.name
+        )
+    name = f"sluice_{source.name}"
+    return Place(
+        source=source.name,
+        url=url.set(drivername="postgresql").render_as_string(hide_password=False),
+        schema=source.schema or "public",
+        table=source.table,
+        key=source.key,
+        slot=changes.slot or name,
+        publication=changes.publication or name,
+    )
+
+
+def ensure(where: Place) -> bool:
+    """Make the publication and the slot unless they are there; say whether the slot is new.
+
+    A new slot sees changes from now on: whoever reads it compares every id once.
+
+    Raises:
+        ConfigurationError: the server or the table cannot be followed; the message has the cure.
+        SourceUnavailable: the server does not answer.
+    """
+    with _connected(where) as cursor:
+        _check(cursor, where)
+        cursor.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", [where.publication])
+        if cursor.fetchone() is None:
+            from psycopg2 import sql
+
+            cursor.execute(
+                sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(
+                    sql.Identifier(where.publication), sql.Identifier(where.schema, where.table)
+                )
+            )
+        cursor.execute(
+            "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", [where.slot]
+        )
+        found = cursor.fetchone()
+        if found is not None and found[0] != "lost":
+            return False
+        if found is not None:
+            cursor.execute("SELECT pg_drop_replication_slot(%s)", [where.slot])
+        cursor.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [where.slot])
+        return True
+
+
+def health(where: Place) -> Health:
+    """How far behind the slot is, and whether it is about to be lost or to fill the disk.
+
+    Raises:
+        SourceUnavailable: the server does not answer.
+    """
+    with _connected(where) as cursor:
+        cursor.execute(
+            "SELECT wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn),"
+            " current_setting('max_slot_wal_keep_size') FROM pg_replication_slots"
+            " WHERE slot_name = %s",
+            [where.slot],
+        )
+        found = cursor.fetchone()
+    if found is None:
+        return Health(behind=0, trouble="the slot is gone; it is made anew and every id compared")
+    status, behind, keeps = found[0], int(found[1] or 0), found[2]
+    if status in {"unreserved", "lost"}:
+        return Health(behind=behind, trouble=f"the slot is {status}: it is read too slowly")
+    if keeps == "-1" and behind > 2**30:
+        return Health(
+            behind=behind,
+            trouble="the slot keeps more than 1 GB of the source's disk, and nothing limits it: "
+            "set max_slot_wal_keep_size there",
+        )
+    return Health(behind=behind)
+
+
+def _check(cursor: Any, where: Place) -> None:
+    """Refuse what could not be followed without losing something."""
+    cursor.execute("SELECT current_setting('wal_level')")
+    if cursor.fetchone()[0] != "logical":
+        raise _cannot(where, "the server's wal_level is not logical", "Set it and restart it")
+    cursor.execute("SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user")
+    if not cursor.fetchone()[0]:
+        raise _cannot(where, "the role may not replicate", "ALTER ROLE … REPLICATION")
+    cursor.execute(_TABLE, {"schema": where.schema, "table": where.table, "key": where.key})
+    found = cursor.fetchone()
+    if found is None:
+        raise _cannot(where, f"there is no column {where.key} there", "Correct the DAG file")
+    kind, unique, identity, told = found
+    if kind not in _KEY_TYPES or not unique:
+        raise _cannot(
+            where,
+            f"{where.key} is no unique column of text, whole numbers or UUIDs",
+            "Name a column that is, or leave `changes` out",
+        )
+    if identity != "f" and not told:
+        raise _cannot(
+            where,
+            f"its replica identity does not tell which {where.key} was deleted",
+            f"ALTER TABLE {where.table} REPLICA IDENTITY FULL",
+        )
+
+
+_TABLE = """
+SELECT format_type(a.atttypid, NULL) AS kind,
+       a.attnotnull AND EXISTS (
+           SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique
+               AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) AS unique,
+       c.relreplident AS identity,
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY(i.indkey)
+               AND CASE c.relreplident WHEN 'd' THEN i.indisprimary
+                                       WHEN 'i' THEN i.indisreplident END) AS told
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %(key)s AND NOT a.attisdropped
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')
+"""
+
+
+@contextmanager
+def _connected(where: Place) -> Iterator[Any]:
+    import psycopg2
+
+    connection = None
+    try:
+        connection = psycopg2.connect(where.url, connect_timeout=5)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise _cannot(where, _line(error), "Let the role do that, or make it by hand") from None
+    except psycopg2.Error as error:
+        raise SourceUnavailable(
+            f"the database refused: {_line(error)}",
+            subject=where.source,
+            cure="Nothing is lost; it is tried again",
+        ) from None
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _cannot(where: Place, why: str, cure: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot be followed: {why}",
+        subject=f"{where.source}: {where.schema}.{where.table}",
+        cure=cure,
+    )

@@ -1,0 +1,55 @@
+"""One pass over the rows of a table that are known to have changed, as of one instant.
+
+What a change was does not matter: the row is read as it is now, whole. So a column that the stream
+left out because it did not change, a schema that changed in between, and a row that changed three
+times are all the same here. A key that is not found has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from sluice.model import SourceChange
+from sluice.sources.reading import Row
+from sluice.sources.sql_connection import connect, reflect
+from sluice.sources.sql_reading import SqlReading
+
+if TYPE_CHECKING:
+    from sluice.sources.sql_table import SqlTable
+
+_BATCH = 1000  # keys in one query
+
+
+class ChangedRows(SqlReading):
+    """Reads the rows that ``changes`` name, and says which of them are gone."""
+
+    def __init__(self, source: SqlTable, changes: Sequence[SourceChange]):
+        super().__init__(source, None)
+        self._wanted = sorted({each.key for each in changes if each.key is not None})
+
+    def rows(self, cursor: Any) -> Iterator[Row]:  # noqa: ARG002  # the stream is the cursor
+        """Yield the rows that are there; the ACLs come from the same instant."""
+        self.begin()
+        with connect(self._source) as connection:
+            table = reflect(connection, self._source)
+            for row in self._found(connection, table):
+                self._keys[self._key(row)] = self._acl_key(row)
+                yield Row(self._key(row), self._record(row))
+            self._acls = self._read_acls(connection)
+
+    def gone(self) -> Collection[str]:
+        """The keys that were not found."""
+        return set(self._wanted) - self._keys.keys()
+
+    def _found(self, connection: sa.Connection, table: sa.Table) -> Iterator[sa.RowMapping]:
+        key = table.c[self._source.key]
+        for start in range(0, len(self._wanted), _BATCH):
+            # The server reads the keys: it wrote them, too.
+            some = self._wanted[start : start + _BATCH]
+            keys = sa.cast(sa.cast(some, ARRAY(sa.Text)), ARRAY(key.type))
+            query = sa.select(table).where(key == sa.any_(keys))
+            yield from connection.execute(query).mappings()
