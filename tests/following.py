@@ -23,6 +23,8 @@ from sluice.sources.replication import Place, place
 TABLE = """
 CREATE TABLE note (id bigint PRIMARY KEY, title text NOT NULL, body text, room text NOT NULL);
 ALTER TABLE note ALTER COLUMN body SET STORAGE EXTERNAL;
+CREATE TABLE access (room text, principal text, PRIMARY KEY (room, principal));
+INSERT INTO access VALUES ('hall', 'public'), ('attic', 'user:ada@example.com');
 """
 PATIENCE = 30.0  # seconds
 
@@ -110,8 +112,8 @@ def followed(server_url: Callable[[str], str], catalog: Catalog, zone: Zone) -> 
             title="title",
             text=("body",),
             acl_column="room",
-            acl_query="SELECT 'hall', 'public'",
-            changes=Replication(),
+            acl_query="SELECT room, principal FROM access",
+            changes=Replication(acl_tables=("access",)),
         )
         yield Followed(source, catalog, zone, server_url(name))
     finally:

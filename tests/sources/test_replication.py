@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from following import Followed, followed, wait_until, watching
+from sluice import landing
 from sluice.catalog import Catalog
 from sluice.errors import ConfigurationError
 from sluice.landing import Zone
@@ -58,6 +59,28 @@ def test_a_row_whose_key_changes_is_gone_under_the_old_one(table: Followed) -> N
         wait_until(table.noted)
         table.land()
         assert table.landed().keys() == {"1", "20"}
+
+
+def test_a_change_of_permissions_is_told_and_reads_no_row(table: Followed) -> None:
+    """Whoever loses a room loses it with the next load, and its rows stay as they landed."""
+    with watching(table):
+        table.settle()
+        table.execute("DELETE FROM access WHERE room = 'hall'")
+        wait_until(table.noted)
+        kit = table.kit()
+        load = landing.land(table.source, table.zone, kit=kit)
+        assert load.rows == 0
+        assert load.listing is not None
+        assert load.listing.acls["hall"].error == "acl_query says nothing about it"
+
+
+def test_a_table_of_permissions_that_could_not_be_written_any_more_is_refused(
+    table: Followed,
+) -> None:
+    """To publish a table without a replica identity would break those who write to it."""
+    table.execute("ALTER TABLE access DROP CONSTRAINT access_pkey")
+    with pytest.raises(ConfigurationError, match="access REPLICA IDENTITY FULL"):
+        ensure(table.where)
 
 
 def test_truncate_leaves_nothing(table: Followed) -> None:

@@ -21,8 +21,8 @@ from sluice.model import SourceChange
 class Noted:
     """A change as whoever saw it writes it down."""
 
-    key: str | None  # the row's; None: all of them
-    op: Literal["upsert", "delete", "all"]
+    key: str | None  # the row's; None: of all rows, or only their permissions
+    op: Literal["upsert", "delete", "all", "acl"]
     position: str | None = None  # in the source's own stream
     changed_at: datetime | None = None
 

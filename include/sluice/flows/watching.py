@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -34,9 +34,10 @@ class StreamTrigger(BaseEventTrigger):
         key: str,
         slot: str,
         publication: str,
+        acl_tables: Sequence[str] = (),
     ):
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "source": source,
             "url_env": url_env,
             "table": table,
@@ -44,6 +45,7 @@ class StreamTrigger(BaseEventTrigger):
             "key": key,
             "slot": slot,
             "publication": publication,
+            "acl_tables": list(acl_tables),
         }
 
     @classmethod
@@ -58,6 +60,7 @@ class StreamTrigger(BaseEventTrigger):
             key=source.key,
             slot=(changes and changes.slot) or name,
             publication=(changes and changes.publication) or name,
+            acl_tables=changes.acl_tables if changes else (),
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -94,7 +97,7 @@ class StreamTrigger(BaseEventTrigger):
             try:
                 found = settings.load()
                 catalog = Catalog(found.require("catalog_url"), found.tenant)
-                where = Place(url=_postgres(self.arguments["url_env"]), **place)
+                where = Place(**place, url=_postgres(self.arguments["url_env"]))
                 break
             except Exception:  # nobody is here to mend it
                 log.exception("cannot follow %s", self.arguments["source"])

@@ -39,6 +39,6 @@ class SourceChange:
     """A change that was noted: a doorbell. What became of the row is read when it is drained."""
 
     change_id: int
-    key: str | None  # the row's; None: all of them
-    op: Literal["upsert", "delete", "all"]
+    key: str | None  # the row's; None: of all rows, or only their permissions
+    op: Literal["upsert", "delete", "all", "acl"]
     changed_at: datetime | None = None  # when it was committed at the source

@@ -154,6 +154,18 @@ def landed(part: str) -> dict[str, str | None]:
         return dict(found.fetchall())
 
 
+def known_objects() -> set[str]:
+    """The key of every permission object of the last listing. Only inside an extraction."""
+    import dlt
+
+    query = "SELECT DISTINCT acl_key FROM listing WHERE gone IS NOT TRUE AND acl_key IS NOT NULL"
+    with (
+        dlt.current.pipeline().sql_client() as client,
+        client.execute_query(query) as found,
+    ):
+        return {key for (key,) in found.fetchall()}
+
+
 def row_key(native: str | None, otherwise: bytes) -> tuple[str, str | None]:
     """Return the key of a row, and what is wrong with its own id, if anything is.
 

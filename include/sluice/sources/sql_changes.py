@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from sluice.model import SourceChange
-from sluice.sources.reading import Row
+from sluice.sources.reading import Row, known_objects
 from sluice.sources.sql_connection import connect, reflect
 from sluice.sources.sql_reading import SqlReading
 
@@ -30,6 +30,7 @@ class ChangedRows(SqlReading):
     def __init__(self, source: SqlTable, changes: Sequence[SourceChange]):
         super().__init__(source, None)
         self._wanted = sorted({each.key for each in changes if each.key is not None})
+        self._regrants = any(each.op == "acl" for each in changes)
 
     def rows(self, cursor: Any) -> Iterator[Row]:  # noqa: ARG002  # the stream is the cursor
         """Yield the rows that are there; the ACLs come from the same instant."""
@@ -39,7 +40,8 @@ class ChangedRows(SqlReading):
             for row in self._found(connection, table):
                 self._keys[self._key(row)] = self._acl_key(row)
                 yield Row(self._key(row), self._record(row))
-            self._acls = self._read_acls(connection)
+            objects = known_objects() if self._regrants else set()
+            self._acls = self._read_acls(connection, objects)
 
     def gone(self) -> Collection[str]:
         """The keys that were not found."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -169,10 +169,13 @@ class SqlReading:
                 self._keys[self._key(row)] = self._acl_key(row)
                 yield Row(self._key(row), self._record(row))
 
-    def _read_acls(self, connection: sa.Connection) -> Mapping[str, LandedAcl]:
-        wanted = sorted({key for key in self._keys.values() if key is not None})
+    def _read_acls(
+        self, connection: sa.Connection, others: Collection[str] = ()
+    ) -> Mapping[str, LandedAcl]:
+        """The ACLs that the listed rows name; with a query, also those of ``others``."""
         if self._source.acl_query is None:
-            return {key: self._spelled[key] for key in wanted}
+            return {key: self._spelled[key] for key in self._keys.values() if key is not None}
+        wanted = sorted({key for key in self._keys.values() if key is not None} | set(others))
         # Colons are escaped, or account:helpdesk:1 would be read as a parameter.
         query = sa.text(self._source.acl_query.replace(":", r"\:"))
         lines = connection.execute(query)

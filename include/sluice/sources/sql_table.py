@@ -31,9 +31,11 @@ class Replication:
     """Follow a PostgreSQL table as it changes, by logical replication.
 
     ``sluice connect <source>`` makes the publication and the slot; both are called
-    ``sluice_<source>`` unless they are named here.
+    ``sluice_<source>`` unless they are named here. ``acl_tables`` are those that ``acl_query``
+    reads: when one of them changes, permissions are read again, and no content.
     """
 
+    acl_tables: tuple[str, ...] = ()  # in the table's own schema
     slot: str | None = None
     publication: str | None = None
 

@@ -14,7 +14,7 @@ from typing import Literal
 from sluice.errors import SchemaDrift
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # PostgreSQL's
-Op = Literal["upsert", "delete", "all"]
+Op = Literal["upsert", "delete", "all", "acl"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,9 @@ class Decoder:
     table: str
     schema: str
     key: str
+    acl_tables: frozenset[str] = frozenset()
     _columns: dict[int, int] = field(default_factory=dict)  # by relation: the key's position
+    _permissions: set[int] = field(default_factory=set)  # relations that hold permissions
 
     def decode(self, message: bytes) -> list[tuple[str | None, Op]] | Begin | Commit:
         """Return the keys that a message tells of, or which end of a transaction it is.
@@ -55,22 +57,23 @@ class Decoder:
                 return Commit(lsn=lsn, at=_EPOCH + timedelta(microseconds=micros))
             case b"R":
                 self._relation(message)
-            case b"I":
-                return self._changed(message, 5)
-            case b"U":
-                return self._changed(message, 5)
-            case b"D":
-                return [(key, "delete") for _, key in self._keys(message, 5)]
+            case b"I" | b"U" | b"D":
+                return self._row(message)
             case b"T":
                 count = struct.unpack_from("!I", message, 1)[0]
-                relations = struct.unpack_from(f"!{count}I", message, 6)
-                return [(None, "all")] if self._columns.keys() & set(relations) else []
+                relations = set(struct.unpack_from(f"!{count}I", message, 6))
+                changes: list[tuple[str | None, Op]] = []
+                changes += [(None, "acl")] if self._permissions & relations else []
+                return changes + ([(None, "all")] if self._columns.keys() & relations else [])
         return []
 
     def _relation(self, message: bytes) -> None:
         (relation,) = struct.unpack_from("!I", message, 1)
         schema, table, rest = message[5:].split(b"\0", 2)
-        if (schema.decode() or "pg_catalog", table.decode()) != (self.schema, self.table):
+        name = table.decode()
+        if schema.decode() == self.schema and name in self.acl_tables:
+            self._permissions.add(relation)
+        if (schema.decode(), name) != (self.schema, self.table):
             return
         (count,) = struct.unpack_from("!H", rest, 1)
         place, names = 3, []
@@ -86,12 +89,19 @@ class Decoder:
             )
         self._columns[relation] = names.index(self.key)
 
-    def _changed(self, message: bytes, place: int) -> list[tuple[str | None, Op]]:
-        """The new key, and the old one where it differs: the row has moved."""
-        found = dict(self._keys(message, place))
-        new, old = found.get("N"), found.get("K") or found.get("O")
-        changes: list[tuple[str | None, Op]] = [(old, "delete")] if old and old != new else []
-        return [*changes, (new, "upsert")] if new else changes
+    def _row(self, message: bytes) -> list[tuple[str | None, Op]]:
+        """The new key, and the old one where it differs: the row is gone, or has moved."""
+        (relation,) = struct.unpack_from("!I", message, 1)
+        changes: list[tuple[str | None, Op]] = []
+        if relation in self._permissions:
+            changes.append((None, "acl"))
+        found = dict(self._keys(message, 5))
+        new, old = found.get("N"), found.get("K", found.get("O"))
+        if old is not None and old != new:
+            changes.append((old, "delete"))
+        if new is not None:
+            changes.append((new, "upsert"))
+        return changes
 
     def _keys(self, message: bytes, place: int) -> list[tuple[str, str]]:
         """The key in each tuple of a message, by what the tuple is: N new, K old key, O old row."""

@@ -26,6 +26,7 @@ class Place:
     key: str
     slot: str
     publication: str
+    acl_tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ def place(source: SqlTable) -> Place:
         key=source.key,
         slot=changes.slot or name,
         publication=changes.publication or name,
+        acl_tables=changes.acl_tables,
     )
 
 
@@ -73,15 +75,7 @@ def ensure(where: Place) -> bool:
     """
     with _connected(where) as cursor:
         _check(cursor, where)
-        cursor.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", [where.publication])
-        if cursor.fetchone() is None:
-            from psycopg2 import sql
-
-            cursor.execute(
-                sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(
-                    sql.Identifier(where.publication), sql.Identifier(where.schema, where.table)
-                )
-            )
+        _publish(cursor, where)
         cursor.execute(
             "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", [where.slot]
         )
@@ -122,6 +116,25 @@ def health(where: Place) -> Health:
     return Health(behind=behind)
 
 
+def _publish(cursor: Any, where: Place) -> None:
+    """Have the publication tell of every table that is followed."""
+    from psycopg2 import sql
+
+    publication = sql.Identifier(where.publication)
+    cursor.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", [where.publication])
+    if cursor.fetchone() is None:
+        cursor.execute(sql.SQL("CREATE PUBLICATION {}").format(publication))
+    cursor.execute(
+        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s",
+        [where.publication],
+    )
+    told = set(cursor.fetchall())
+    for table in (where.table, *where.acl_tables):
+        if (where.schema, table) not in told:
+            name = sql.Identifier(where.schema, table)
+            cursor.execute(sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, name))
+
+
 def _check(cursor: Any, where: Place) -> None:
     """Refuse what could not be followed without losing something."""
     cursor.execute("SELECT current_setting('wal_level')")
@@ -140,6 +153,13 @@ def _check(cursor: Any, where: Place) -> None:
             where,
             f"{where.key} is no unique column of text, whole numbers or UUIDs",
             "Name a column that is, or leave `changes` out",
+        )
+    cursor.execute(_SILENT, {"schema": where.schema, "tables": list(where.acl_tables)})
+    for (silent,) in cursor.fetchall():  # its own writers would be refused
+        raise _cannot(
+            where,
+            f"{silent} has no primary key and no replica identity",
+            f"ALTER TABLE {silent} REPLICA IDENTITY FULL",
         )
     if identity != "f" and not told:
         raise _cannot(
@@ -161,6 +181,16 @@ SELECT format_type(a.atttypid, NULL) AS kind,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %(key)s AND NOT a.attisdropped
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')
+"""
+
+
+_SILENT = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND NOT CASE c.relreplident
+    WHEN 'f' THEN true
+    WHEN 'n' THEN false
+    WHEN 'd' THEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+    ELSE true END
 """
 
 

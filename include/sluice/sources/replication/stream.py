@@ -56,7 +56,7 @@ def follow(where: Place, note: Note, stop: Event) -> None:
             decode=False,
             options={"proto_version": "1", "publication_names": f'"{where.publication}"'},
         )
-        decoder = Decoder(where.table, where.schema, where.key)
+        decoder = Decoder(where.table, where.schema, where.key, frozenset(where.acl_tables))
         with closing(psycopg2.connect(where.url, connect_timeout=5)) as beside:
             beside.autocommit = True
             _read(cursor, decoder, note, lambda xid: _wait_until_seen(beside, xid), stop)
@@ -79,7 +79,7 @@ def _read(
     wait_until_seen: Callable[[int], None],
     stop: Event,
 ) -> None:
-    pending: dict[str | None, Op] = {}
+    pending: dict[tuple[str | None, Op], None] = {}  # in order, each once
     inside: Begin | None = None  # the transaction of which not everything has been read
     confirmed = time.monotonic()
     while not stop.is_set():
@@ -97,15 +97,15 @@ def _read(
         elif isinstance(found, Commit):
             if pending and inside is not None:
                 wait_until_seen(inside.xid)
-                note([*pending.items()], found.lsn, found.at)
+                note([*pending], found.lsn, found.at)
                 pending = {}
             cursor.send_feedback(flush_lsn=found.lsn, force=True)
             inside, confirmed = None, time.monotonic()
         else:
-            pending.update(found)
+            pending.update(dict.fromkeys(found))
             if len(pending) >= _NOTE and inside is not None:
                 wait_until_seen(inside.xid)
-                note([*pending.items()], message.data_start, None)
+                note([*pending], message.data_start, None)
                 pending = {}
 
 

@@ -61,7 +61,7 @@ CREATE TABLE sluice.change (
     change_id bigint GENERATED ALWAYS AS IDENTITY,
     source text NOT NULL,
     key text,
-    op text NOT NULL CHECK (op IN ('upsert', 'delete', 'all')),
+    op text NOT NULL CHECK (op IN ('upsert', 'delete', 'all', 'acl')),
     position text,
     changed_at timestamptz,
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
