@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,7 @@ def connect(
 ) -> None:
     """Sign in to a source: print the link to consent at, or fetch a first token and say so.
 
+    For a table that is followed: make its publication and slot, and say how they are.
     Consents come back to SLUICE_PUBLIC_URL/sluice/connect/callback, which the service has to know.
     """
     from sluice.flows.connections import connection
@@ -57,6 +58,8 @@ def _connect(pipeline: Pipeline, source: Source, *, wait: bool) -> str:
     from sluice.model import ApiKey, AuthorizationCode, Basic, Bearer
 
     auth = getattr(source, "auth", None)
+    if getattr(source, "changes", None):
+        return _followed(source)
     if auth is None or isinstance(auth, ApiKey | Basic | Bearer):
         return "nothing to sign in to; `sluice source check` tries what it is reached by"
     register(pipeline, source)
@@ -64,6 +67,17 @@ def _connect(pipeline: Pipeline, source: Source, *, wait: bool) -> str:
         return _consent(pipeline, source.name, auth, wait=wait)
     pipeline.kit(source.name).token(auth)
     return "connected"
+
+
+def _followed(source: Any) -> str:
+    from sluice.sources import replication
+
+    where = replication.place(source)
+    made = replication.ensure(where)
+    found = replication.health(where)
+    trouble = f"; {found.trouble}" if found.trouble else ""
+    slot = f"slot {where.slot} {'was made' if made else 'is there'}, {found.behind:,} bytes behind"
+    return f"connected: publication {where.publication}, {slot}{trouble}"
 
 
 def _consent(pipeline: Pipeline, name: str, auth: object, *, wait: bool) -> str:
