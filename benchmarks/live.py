@@ -1,8 +1,8 @@
 """From a commit in PostgreSQL to an answer of the endpoint, in a running Airflow.
 
-A whole stack is started as a user starts it, with one more DAG file: a table in a server of its own,
-followed by logical replication. Changes of every kind are committed one after the other, and after
-each the endpoint is asked, as an agent asks it, until the answer shows it:
+A whole stack is started as a user starts it, with one more DAG file: a table in a server of its
+own, followed by logical replication. Changes of every kind are committed one after the other, and
+after each the endpoint is asked, as an agent asks it, until the answer shows it:
 
     insert, update   until the new text is found
     delete           until it is found no more
@@ -62,7 +62,7 @@ CREATE TABLE note (id bigint PRIMARY KEY, title text, body text, room text NOT N
 CREATE TABLE access (room text, principal text, PRIMARY KEY (room, principal));
 INSERT INTO access SELECT 'room ' || n, 'user:ada@example.com' FROM generate_series(0, 99) n;
 INSERT INTO note SELECT n, 'Note ' || n, 'The ' || md5(n::text) || ' of number ' || n,
-    'room ' || n % 100 FROM generate_series(1, %s) n;
+    'room ' || n %% 100 FROM generate_series(1, %s) n;
 """
 ADA = "user:ada@example.com"
 PATIENCE = 60.0  # seconds
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=1.0, help="mean seconds between changes")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, table(Path(folder), asked.rows) as url:
+        (Path(folder) / "stack").mkdir()
         limit = seen_by_a_plain_reader(url, 100)
         with (
             livestack.place(Path(folder) / "stack", NOTES_URL=url) as place,
