@@ -64,24 +64,27 @@ def replace(
         BadInput: an account of two people, by this directory and another.
     """
     members = {(str(each.group), str(each.member)) for each in memberships}
+    regrouped = _replace(connection, _MEMBERSHIP, origin, members)
+    if regrouped:
+        acl_version.count_change(connection)
+    return identify(connection, origin, identities) or regrouped
+
+
+def identify(connection: sa.Connection, origin: str, identities: Sequence[Identity]) -> bool:
+    """Make whose accounts are whose, as ``origin`` says, exactly this; as :func:`replace` does.
+
+    Which of all identities count is worked out anew: those of tables before others, and none of an
+    account that is not active.
+    """
     people = {(str(each.account), str(each.person)) for each in identities}
-    changed = [
-        _replace(connection, _MEMBERSHIP, origin, members),
-        _replace(connection, _IDENTITY, origin, people),
-    ]
+    changed = _replace(connection, _IDENTITY, origin, people)
     twice = connection.execute(sa.text(_MAPPED_TWICE)).scalars().first()
     if twice:
         raise _two_people(twice)
-    settle(connection)
-    if any(changed):
+    settled = connection.execute(sa.text(_SETTLE)).rowcount > 0
+    if changed or settled:
         acl_version.count_change(connection)
-    return any(changed)
-
-
-def settle(connection: sa.Connection) -> None:
-    """Work out which identities count: explicit ones before others, and none of who is inactive."""
-    if connection.execute(sa.text(_SETTLE)).rowcount:
-        acl_version.count_change(connection)
+    return changed or settled
 
 
 _MEMBERSHIP = ("sluice.membership", "parent", "member")

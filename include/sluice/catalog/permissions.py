@@ -41,6 +41,20 @@ def ensure_acls(connection: sa.Connection, source: str, keys: Collection[str]) -
     return {key: known[key] for key in keys}
 
 
+def granting(connection: sa.Connection, source: str) -> set[str]:
+    """The keys of the source's permission objects that grant or deny anything."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT key FROM sluice.acl a WHERE source = :source
+                AND EXISTS (SELECT FROM sluice.acl_grant g WHERE g.acl_id = a.acl_id)
+            """
+        ),
+        {"source": source},
+    )
+    return set(rows.scalars())
+
+
 def narrow(connection: sa.Connection, source: str, acls: Grants, observed_at: datetime) -> None:
     """Take away at once what ``source`` has taken away; give nothing.
 
