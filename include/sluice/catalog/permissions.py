@@ -10,24 +10,16 @@ Every transaction that really changes something moves ``acl_version`` by one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from sluice.catalog import grants
-from sluice.errors import BadInput, ConfigurationError
-from sluice.model import (
-    Grant,
-    Identity,
-    Membership,
-    Principal,
-    PrincipalKind,
-    acl_hash,
-)
+from sluice.catalog import acl_version, grants, people
+from sluice.errors import AlreadyRunning, BadInput, ConfigurationError
+from sluice.model import Grant, Identity, Membership, acl_hash
 
 Grants = Mapping[str, frozenset[Grant]]  # by ACL key
-Pairs = set[tuple[str, str]]
 
 
 def ensure_acls(connection: sa.Connection, source: str, keys: Collection[str]) -> dict[str, int]:
@@ -49,6 +41,20 @@ def ensure_acls(connection: sa.Connection, source: str, keys: Collection[str]) -
     return {key: known[key] for key in keys}
 
 
+def granting(connection: sa.Connection, source: str) -> set[str]:
+    """The keys of the source's permission objects that grant or deny anything."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT key FROM sluice.acl a WHERE source = :source
+                AND EXISTS (SELECT FROM sluice.acl_grant g WHERE g.acl_id = a.acl_id)
+            """
+        ),
+        {"source": source},
+    )
+    return set(rows.scalars())
+
+
 def narrow(connection: sa.Connection, source: str, acls: Grants, observed_at: datetime) -> None:
     """Take away at once what ``source`` has taken away; give nothing.
 
@@ -61,6 +67,8 @@ def narrow(connection: sa.Connection, source: str, acls: Grants, observed_at: da
         acls: the grants of the objects that the source lists.
         observed_at: when the reading of them began.
     """
+    if _outdated(connection, source, observed_at):
+        return
     stays = _newer(connection, source, observed_at)
     acls = {key: each for key, each in acls.items() if key not in stays}
     ids = _acl_ids(connection, source)
@@ -68,22 +76,29 @@ def narrow(connection: sa.Connection, source: str, acls: Grants, observed_at: da
     listed = {ids[key] for key in acls if key in ids}
     after = grants.narrowed(before, grants.shown(acls, ids), listed)
     if grants.write(connection, before, after):
-        _count_change(connection)
+        acl_version.count_change(connection)
+    _note(connection, source, acls.keys(), observed_at)  # or an older reading would give it back
 
 
-def introduce(connection: sa.Connection, source: str, acls: Grants) -> None:
+def introduce(connection: sa.Connection, source: str, acls: Grants, observed_at: datetime) -> None:
     """Give the objects that the catalog does not know yet their grants; leave all others alone.
 
     Args:
         connection: inside a transaction.
         source: whose permission objects.
         acls: the grants of objects, some of which may be new.
+        observed_at: when the reading of them began. Of what is new to the catalog although all of
+            the source was read later, nothing is known any more: it grants nothing.
     """
+    outdated = _outdated(connection, source, observed_at)
     known = _acl_ids(connection, source)
     fresh = {key: each for key, each in acls.items() if key not in known}
     ids = ensure_acls(connection, source, fresh.keys())
+    if outdated:
+        return
     if grants.write(connection, {}, grants.shown(fresh, ids)):
-        _count_change(connection)
+        acl_version.count_change(connection)
+    _note(connection, source, fresh.keys(), observed_at)
 
 
 def apply(
@@ -104,9 +119,7 @@ def apply(
     """
     if not _observed(connection, source, observed_at):
         return frozenset()
-    stays = _newer(connection, source, observed_at)
-    listed = _acl_ids(connection, source).keys() | acls.keys()
-    return _make(connection, source, acls, listed - stays, observed_at)
+    return _make_all(connection, source, acls, observed_at)
 
 
 def touch(
@@ -116,12 +129,54 @@ def touch(
 
     Arguments and result as in ``apply``; how old the source's permissions are does not change.
     """
-    connection.execute(  # one writer at a time, as in ``apply``
-        sa.text("SELECT 1 FROM sluice.source WHERE source = :source FOR UPDATE"),
-        {"source": source},
-    )
+    if _outdated(connection, source, observed_at):
+        ensure_acls(connection, source, acls.keys())  # documents move under them all the same
+        return frozenset()
     stays = _newer(connection, source, observed_at)
-    return _make(connection, source, acls, acls.keys() - stays, observed_at)
+    changed = _make(connection, source, acls, acls.keys() - stays)
+    _note(connection, source, acls.keys(), observed_at)
+    return changed
+
+
+def replace_source(
+    connection: sa.Connection,
+    source: str,
+    acls: Grants,
+    memberships: Iterable[Membership],
+    identities: Iterable[Identity],
+    observed_at: datetime,
+) -> bool:
+    """Make everything that ``source`` says of who may read what exactly this; return whether it
+    was anything else.
+
+    Args:
+        connection: inside a transaction.
+        source: one whose permissions are read apart from its content.
+        acls: the grants of every object that it lists.
+        memberships: of its own groups.
+        identities: of its own accounts.
+        observed_at: when the reading began. What content runs saw of an object later stands.
+
+    Raises:
+        BadInput: a membership of something that is no group of its own, or an account of two
+            people. Nothing is changed: a guess could hide a deny.
+        AlreadyRunning: a later reading has been written meanwhile.
+    """
+    belongs, accounts = list(memberships), list(identities)
+    for each in belongs:
+        if not str(each.group).startswith(f"group:{source}:"):
+            raise BadInput("a source speaks of its own groups alone", subject=str(each.group))
+    people.check(belongs, accounts)
+    people.lock(connection)
+    if not _observed(connection, source, observed_at):
+        raise AlreadyRunning(
+            "another run has written a later reading of its permissions",
+            subject=source,
+            cure="Nothing is lost; the next run reads them again",
+        )
+    regranted = _make_all(connection, source, acls, observed_at)
+    changed = people.replace(connection, source, belongs, accounts)
+    return changed or bool(regranted)
 
 
 def replace_directory(
@@ -141,53 +196,11 @@ def replace_directory(
             is changed: a guess could hide a deny.
     """
     belongs, accounts = list(memberships), list(identities)
-    _check_directory(belongs, accounts)
-    connection.execute(sa.text(_ONE_DIRECTORY_AT_A_TIME))
+    people.check(belongs, accounts)
+    people.lock(connection)
     if not _observed(connection, directory, observed_at):
         return False
-    members = {(str(each.group), str(each.member)) for each in belongs}
-    people = {(str(each.account), str(each.person)) for each in accounts}
-    changed = [
-        _replace(connection, _MEMBERSHIP, directory, members),
-        _replace(connection, _IDENTITY, directory, people),
-    ]
-    twice = connection.execute(sa.text(_MAPPED_TWICE)).scalars().first()
-    if twice:
-        raise _two_people(twice)
-    if any(changed):
-        _count_change(connection)
-    return any(changed)
-
-
-_ONE_DIRECTORY_AT_A_TIME = (  # so that no two of them map one account at the same moment
-    "SELECT pg_advisory_xact_lock("
-    "hashtextextended(current_setting('sluice.tenant') || chr(30) || 'directories', 0))"
-)
-_MEMBERSHIP = ("sluice.membership", "parent", "member")
-_IDENTITY = ("sluice.identity", "account", "person")
-_MAPPED_TWICE = """
-SELECT account FROM sluice.identity GROUP BY account HAVING count(DISTINCT person) > 1
-ORDER BY account LIMIT 1
-"""
-
-
-def _check_directory(belongs: Sequence[Membership], accounts: Sequence[Identity]) -> None:
-    for each in belongs:
-        if each.group.kind is not PrincipalKind.GROUP:
-            raise BadInput("only a group has members", subject=str(each.group))
-    people: dict[Principal, Principal] = {}
-    for identity in accounts:
-        kinds = identity.account.kind, identity.person.kind
-        if kinds != (PrincipalKind.ACCOUNT, PrincipalKind.USER):
-            raise BadInput("an identity maps an account to a user", subject=str(identity.account))
-        if people.setdefault(identity.account, identity.person) != identity.person:
-            raise _two_people(str(identity.account))
-
-
-def _two_people(account: str) -> BadInput:
-    return BadInput(
-        "the account is mapped to two people", subject=account, cure="Map it to one of them"
-    )
+    return people.replace(connection, directory, belongs, accounts)
 
 
 def _acl_ids(connection: sa.Connection, source: str) -> dict[str, int]:
@@ -195,35 +208,6 @@ def _acl_ids(connection: sa.Connection, source: str) -> dict[str, int]:
         sa.text("SELECT key, acl_id FROM sluice.acl WHERE source = :source"), {"source": source}
     )
     return {row.key: int(row.acl_id) for row in rows}
-
-
-def _replace(
-    connection: sa.Connection, where: tuple[str, str, str], directory: str, wanted: Pairs
-) -> bool:
-    """Make the directory's pairs in one table exactly ``wanted``; say whether they were not."""
-    table, one, other = where
-    rows = connection.execute(
-        sa.text(f"SELECT {one}, {other} FROM {table} WHERE directory = :directory"),  # noqa: S608  # constants
-        {"directory": directory},
-    )
-    held: Pairs = {(row[0], row[1]) for row in rows}
-    pairs = f"unnest(CAST(:ones AS text[]), CAST(:others AS text[])) AS w({one}, {other})"
-    delete = (
-        f"DELETE FROM {table} t USING {pairs}"  # noqa: S608  # constants
-        f" WHERE t.directory = :directory AND t.{one} = w.{one} AND t.{other} = w.{other}"
-    )
-    insert = (
-        f"INSERT INTO {table} (directory, {one}, {other})"  # noqa: S608  # constants
-        f" SELECT :directory, w.{one}, w.{other} FROM {pairs}"
-    )
-    for statement, changed in ((delete, sorted(held - wanted)), (insert, sorted(wanted - held))):
-        if changed:
-            ones, others = zip(*changed, strict=True)
-            connection.execute(
-                sa.text(statement),
-                {"directory": directory, "ones": list(ones), "others": list(others)},
-            )
-    return held != wanted
 
 
 def _observed(connection: sa.Connection, source: str, observed_at: datetime) -> bool:
@@ -247,12 +231,29 @@ def _observed(connection: sa.Connection, source: str, observed_at: datetime) -> 
     return False
 
 
+def _outdated(connection: sa.Connection, source: str, observed_at: datetime) -> bool:
+    """Whether all of the source was read later than that and written down.
+
+    Row-locks the source: one writer of its permissions at a time.
+    """
+    last = connection.execute(
+        sa.text("SELECT acl_observed_at FROM sluice.source WHERE source = :source FOR UPDATE"),
+        {"source": source},
+    ).scalar()
+    return last is not None and last > observed_at
+
+
+def _make_all(
+    connection: sa.Connection, source: str, acls: Grants, observed_at: datetime
+) -> frozenset[int]:
+    """Make the grants of the source exactly ``acls``, but of what was seen later."""
+    stays = _newer(connection, source, observed_at)
+    listed = _acl_ids(connection, source).keys() | acls.keys()
+    return _make(connection, source, acls, listed - stays)
+
+
 def _make(
-    connection: sa.Connection,
-    source: str,
-    acls: Grants,
-    keys: Collection[str],
-    observed_at: datetime,
+    connection: sa.Connection, source: str, acls: Grants, keys: Collection[str]
 ) -> frozenset[int]:
     """Make the grants of the objects called ``keys`` what ``acls`` says; of the rest of them, none.
 
@@ -266,14 +267,23 @@ def _make(
     held = grants.held(connection, source)
     before = {line: until for line, until in held.items() if line[0] in chosen}
     if grants.write(connection, before, grants.shown(wanted, ids)):
-        _count_change(connection)
+        acl_version.count_change(connection)
+    return _rehash(connection, source, wanted, ids)
+
+
+def _note(
+    connection: sa.Connection, source: str, keys: Collection[str], observed_at: datetime
+) -> None:
+    """Note of single objects when they were seen; of all of them, the source's row says it."""
     connection.execute(
         sa.text(
-            "UPDATE sluice.acl SET observed_at = :at WHERE source = :source AND key = ANY(:keys)"
+            """
+            UPDATE sluice.acl SET observed_at = :at WHERE source = :source AND key = ANY(:keys)
+                AND (observed_at IS NULL OR observed_at < :at)
+            """
         ),
         {"source": source, "at": observed_at, "keys": list(keys)},
     )
-    return _rehash(connection, source, wanted, ids)
 
 
 def _newer(connection: sa.Connection, source: str, observed_at: datetime) -> set[str]:
@@ -283,20 +293,6 @@ def _newer(connection: sa.Connection, source: str, observed_at: datetime) -> set
         {"source": source, "at": observed_at},
     )
     return set(rows.scalars())
-
-
-def _count_change(connection: sa.Connection) -> None:
-    """Move ``acl_version`` by one, once however much this transaction changes."""
-    connection.execute(
-        sa.text(
-            """
-            INSERT INTO sluice.acl_version (version)
-            SELECT 1 WHERE current_setting('sluice.acl_counted', true) IS DISTINCT FROM 'yes'
-            ON CONFLICT (tenant_id) DO UPDATE SET version = acl_version.version + 1
-            """
-        )
-    )
-    connection.execute(sa.text("SELECT set_config('sluice.acl_counted', 'yes', true)"))
 
 
 def _rehash(

@@ -14,6 +14,7 @@ from sluice.model import Policy
 
 LoadState = Literal["validated", "held", "published"]
 RunState = Literal["succeeded", "held", "failed"]
+PERMISSIONS = "permissions"  # the part of a source that may be read apart from its content
 
 
 def ensure_source(connection: sa.Connection, source: str, kind: str, policy: Policy) -> None:
@@ -46,6 +47,11 @@ def ensure_source(connection: sa.Connection, source: str, kind: str, policy: Pol
             subject=source,
             cure="Give one of them another name in its DAG file",
         )
+
+
+def part_of(source: str, part: str) -> str:
+    """Whose the runs are that read one part of a source: no source has a slash in its name."""
+    return f"{source}/{part}"
 
 
 def machines(connection: sa.Connection, source: str) -> frozenset[str] | None:

@@ -85,7 +85,7 @@ def principals(
                 UNION
                 SELECT o.person, i.account FROM own o
                     JOIN sluice.identity i ON i.person = o.principal
-                    WHERE o.principal = o.person
+                    WHERE o.principal = o.person AND i.counts
                 UNION
                 SELECT u.person, m.parent FROM under u
                     JOIN sluice.membership m ON m.member = u.principal
@@ -265,7 +265,8 @@ def steps(
     rows = connection.execute(
         sa.text(
             """
-            SELECT person AS low, account AS high FROM sluice.identity WHERE person = :person
+            SELECT person AS low, account AS high FROM sluice.identity
+            WHERE person = :person AND counts
             UNION
             SELECT member, parent FROM sluice.membership WHERE member = ANY(:under)
             """

@@ -21,10 +21,13 @@ def remove(connection: sa.Connection, source: str) -> None:
     chosen = {"source": source}
     documents.delete(connection, documents.known(connection, source).keys())
     quarantine.resolve(connection, source, quarantine.keys(connection, source))
-    connection.execute(  # else a reading from a clock ahead of ours would be newer than this
-        sa.text("UPDATE sluice.source SET acl_observed_at = NULL WHERE source = :source"), chosen
-    )
-    now = datetime.now(UTC)
-    permissions.apply(connection, source, {}, now)
-    permissions.replace_directory(connection, source, [], [], now)
+    for table in ("source", "acl"):  # else what a clock ahead of ours saw would be newer than this
+        column = "acl_observed_at" if table == "source" else "observed_at"
+        connection.execute(
+            sa.text(f"UPDATE sluice.{table} SET {column} = NULL WHERE source = :source"),  # noqa: S608  # constants
+            chosen,
+        )
+    for table in ("account", "address"):
+        connection.execute(sa.text(f"DELETE FROM sluice.{table} WHERE source = :source"), chosen)  # noqa: S608  # constants
+    permissions.replace_source(connection, source, {}, [], [], datetime.now(UTC))
     connection.execute(sa.text("DELETE FROM sluice.source WHERE source = :source"), chosen)

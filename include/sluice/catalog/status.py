@@ -9,10 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sluice.catalog import runs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastRun:
-    """A source's newest run."""
+    """A source's newest run, or the newest of its permissions."""
 
     run_id: str
     state: str
@@ -34,7 +36,8 @@ class SourceStatus:
     stale: bool  # its permissions are older than its policy allows: it is hidden
     quarantined: int
     held: int  # loads that wait for a decision
-    run: LastRun | None
+    run: LastRun | None  # of its content
+    permissions_run: LastRun | None = None  # where its permissions are read apart
 
 
 def sources(connection: sa.Connection) -> list[SourceStatus]:
@@ -51,28 +54,33 @@ def sources(connection: sa.Connection) -> list[SourceStatus]:
                        AND q.resolved_at IS NULL) AS quarantined,
                    (SELECT count(*) FROM sluice.load l WHERE l.source = s.source
                        AND l.state = 'held') AS held,
-                   r.run_id, r.state, r.started_at, r.finished_at, r.summary, r.message
-            FROM sluice.source s
-            LEFT JOIN LATERAL (SELECT * FROM sluice.run r WHERE r.source = s.source
-                               ORDER BY r.started_at DESC LIMIT 1) r ON true
-            ORDER BY s.source
+                   (SELECT to_jsonb(r) FROM sluice.run r WHERE r.source = s.source
+                    ORDER BY r.started_at DESC LIMIT 1) AS run,
+                   (SELECT to_jsonb(r) FROM sluice.run r WHERE r.source = s.source || :permissions
+                    ORDER BY r.started_at DESC LIMIT 1) AS permissions_run
+            FROM sluice.source s ORDER BY s.source
             """
-        )
+        ),
+        {"permissions": runs.part_of("", runs.PERMISSIONS)},
     )
     return [_status(row) for row in rows]
 
 
+def _run(found: Mapping[str, Any] | None) -> LastRun | None:
+    if found is None:
+        return None
+    finished_at = found["finished_at"]
+    return LastRun(
+        run_id=found["run_id"],
+        state=found["state"],
+        started_at=datetime.fromisoformat(found["started_at"]),
+        finished_at=datetime.fromisoformat(finished_at) if finished_at else None,
+        summary=found["summary"] or {},
+        message=found["message"],
+    )
+
+
 def _status(row: sa.Row[Any]) -> SourceStatus:
-    run = None
-    if row.run_id is not None:
-        run = LastRun(
-            run_id=row.run_id,
-            state=row.state,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            summary=row.summary or {},
-            message=row.message,
-        )
     return SourceStatus(
         source=row.source,
         kind=row.kind,
@@ -82,5 +90,6 @@ def _status(row: sa.Row[Any]) -> SourceStatus:
         stale=row.stale,
         quarantined=row.quarantined,
         held=row.held,
-        run=run,
+        run=_run(row.run),
+        permissions_run=_run(row.permissions_run),
     )

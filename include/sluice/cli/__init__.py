@@ -13,6 +13,7 @@ import typer
 
 import sluice
 from sluice.cli import (
+    accounts,
     connect,
     costs,
     embed,
@@ -63,6 +64,7 @@ app.command("connect")(connect.connect)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)
 app.command("costs")(costs.costs)
+app.add_typer(accounts.app, name="accounts")
 app.add_typer(costs.app, name="budget")
 app.add_typer(embed.app, name="embed")
 app.add_typer(index.app, name="index")

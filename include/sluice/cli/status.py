@@ -51,8 +51,9 @@ def status(as_json: AsJson = False) -> None:
         if found:
             console().print(_table(found))
         for each in found:
-            if each.run and each.run.message:
-                console().print(f"{each.source}: {plain(each.run.message)}", markup=False)
+            for last in (each.run, each.permissions_run):
+                if last and last.message:
+                    console().print(f"{each.source}: {plain(last.message)}", markup=False)
             if _forsaken(each):
                 console().print(_FORSAKEN.format(each.source), markup=False)
     broken = [exit_code(error) for error in errors.values() if error is not None]

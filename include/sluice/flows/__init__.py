@@ -1,6 +1,7 @@
 """Sluice in Airflow: a source becomes a DAG.
 
     ingest_dag(source, runbook=__doc__)            extract → validate → publish
+    source_permissions_dag(source, runbook=…)      sync
     permissions_dag(directory, runbook=__doc__)    sync
     reindex_dag(runbook=__doc__)                   forecast → build → compare → switch
 
@@ -13,10 +14,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 
-from sluice.flows.dags import ingest_dag, permissions_dag
+from sluice.flows.dags import ingest_dag, permissions_dag, source_permissions_dag
 from sluice.flows.reindex import reindex_dag
 
-__all__ = ["ingest_dag", "permissions_dag", "preload", "reindex_dag"]
+__all__ = ["ingest_dag", "permissions_dag", "preload", "reindex_dag", "source_permissions_dag"]
 
 
 def preload() -> None:

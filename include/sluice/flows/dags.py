@@ -40,7 +40,7 @@ from sluice.model import Window
 
 if TYPE_CHECKING:
     from sluice.ingest import Pipeline
-    from sluice.ports import Directory, Source  # which import numpy, 0.2 s
+    from sluice.ports import Directory, Permissioned, Source  # which import numpy, 0.2 s
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,16 @@ _PARAMS = {
         format="date-time",
         title="Read again up to",
         description="The end of that window, itself not included. Empty: now.",
+    ),
+}
+
+_LOSS = {
+    "accept_loss": Param(
+        False,
+        type="boolean",
+        title="Believe that they are gone",
+        description="Go ahead although more permission objects are gone from the source than its "
+        "policy allows. Nobody can read what they guard then.",
     ),
 }
 
@@ -187,6 +197,36 @@ def permissions_dag(
 
             with _pipeline() as pipeline:
                 return sync_directory(pipeline, directory, _run_id(directory))
+
+        sync()
+    return dag
+
+
+def source_permissions_dag(
+    source: Permissioned, *, runbook: str | None, schedule: str = "*/5 * * * *", owner: str = "data"
+) -> DAG:
+    """Return the DAG ``<source>_permissions`` that keeps who may read a source's content fresh.
+
+    It stands beside the source's ``ingest_dag``, runs more often, and embeds nothing.
+
+    Args:
+        source: what is read.
+        runbook: Markdown shown on the DAG's page; pass the DAG file's ``__doc__``.
+        schedule: a cron expression, in UTC.
+        owner: whom to call.
+    """
+    name = f"{source.name}_permissions"
+    with _dag(name, source.kind, runbook, schedule, owner, _LOSS) as dag:
+
+        @task(multiple_outputs=False)
+        def sync() -> dict[str, int]:
+            from sluice.ingest import sync_permissions
+
+            context = get_current_context()
+            run_id = f"{source.name}:permissions:{context['dag_run'].run_id}"
+            accept_loss = bool(context["params"]["accept_loss"])
+            with _pipeline() as pipeline:
+                return sync_permissions(pipeline, source, run_id, accept_loss=accept_loss)
 
         sync()
     return dag

@@ -117,18 +117,31 @@ def exclusive(
     policy: Policy,
     run_id: str,
     patience: float = LOCK_PATIENCE,
+    part: str | None = None,
 ) -> Iterator[None]:
     """Hold the source's lock and keep its run's record while the body works.
+
+    Args:
+        pipeline: what to work with.
+        name: the source's, or a directory's.
+        kind: of the source.
+        policy: of the source.
+        run_id: names the run.
+        patience: seconds to wait for another run.
+        part: of the source, which has runs and a lock of its own; None: its content.
 
     Raises:
         AlreadyRunning: another run held the lock for all of ``patience`` seconds.
     """
     catalog = pipeline.catalog
+    whose = name if part is None else runs.part_of(name, part)
     deadline = time.monotonic() + patience
     while True:
         with catalog.begin() as lock:
-            if runs.lock_source(lock, name):
-                with _recorded(catalog, name, kind, policy, run_id):
+            if runs.lock_source(lock, whose):
+                with catalog.begin() as connection:
+                    runs.ensure_source(connection, name, kind, policy)
+                with _recorded(catalog, whose, run_id):
                     yield
                 return
         if time.monotonic() >= deadline:
@@ -141,12 +154,9 @@ def exclusive(
 
 
 @contextmanager
-def _recorded(
-    catalog: Catalog, name: str, kind: str, policy: Policy, run_id: str
-) -> Iterator[None]:
+def _recorded(catalog: Catalog, whose: str, run_id: str) -> Iterator[None]:
     with catalog.begin() as connection:
-        runs.ensure_source(connection, name, kind, policy)
-        runs.begin(connection, run_id, name)
+        runs.begin(connection, run_id, whose)
     try:
         yield
     except BaseException as error:  # Ctrl-C and a full disk too: no run that ended looks running

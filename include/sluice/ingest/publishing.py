@@ -27,7 +27,7 @@ from sluice.ingest.progress import Progress
 from sluice.ingest.tiers import Outlook
 from sluice.ingest.work import Work, grants, left_to_do
 from sluice.model import Account, Document, RunSummary
-from sluice.ports import Source
+from sluice.ports import Permissioned, Source
 
 STAGES = (  # in the order they happen; JSON keeps none
     "extract",
@@ -145,7 +145,9 @@ def _flip(
     planned is thrown away if another run has published the same loads meanwhile.
     """
     with pipeline.catalog.begin() as connection:
-        write = permissions.apply if work.listing.whole else permissions.touch
+        # Where runs of their own read all of a source's permissions, theirs is their age, too.
+        apart = isinstance(source, Permissioned)
+        write = permissions.apply if work.listing.whole and not apart else permissions.touch
         changed = write(  # row-locks the source: the next line sees whoever was first
             connection, source.name, grants(work.listing), work.listing.observed_at
         )

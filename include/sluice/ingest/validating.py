@@ -103,8 +103,9 @@ def _narrow(pipeline: Pipeline, source: Source, work: Work) -> None:
             moved[document_id] = acl_key if acl_key is not None and same else NOBODY
     with pipeline.catalog.begin() as connection:
         targets = {key: shown[key] for key in moved.values() if key in shown}
-        permissions.introduce(connection, source.name, {NOBODY: frozenset(), **targets})
-        permissions.narrow(connection, source.name, shown, work.listing.observed_at)
+        seen_at = work.listing.observed_at
+        permissions.introduce(connection, source.name, {NOBODY: frozenset(), **targets}, seen_at)
+        permissions.narrow(connection, source.name, shown, seen_at)
         documents.guard(connection, source.name, moved)
 
 

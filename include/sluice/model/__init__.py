@@ -38,7 +38,7 @@ from sluice.model.loads import (
     RunSummary,
     Window,
 )
-from sluice.model.permissions import NativeAccount, Permissions, SourceChange
+from sluice.model.permissions import NativeAccount, Permissions, Rules, SourceChange
 from sluice.model.principals import PUBLIC, Caller, Identity, Membership, Principal, PrincipalKind
 from sluice.model.text import SEPARATOR, require_aware, storable
 
@@ -82,6 +82,7 @@ __all__ = [
     "PrincipalKind",
     "Quota",
     "Reason",
+    "Rules",
     "RunSummary",
     "SourceChange",
     "SourceFreshness",

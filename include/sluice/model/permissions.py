@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from sluice.model.grants import Grant
 from sluice.model.loads import LandedAcl
-from sluice.model.principals import Membership
+from sluice.model.principals import Membership, Principal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,29 @@ class Permissions:
     memberships: tuple[Membership, ...] = ()
     accounts: tuple[NativeAccount, ...] = ()
     observed_at: datetime  # when the reading began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Who may read what a source cannot tell the readers of, as an operator has decided it.
+
+    ``readers`` are principals by ACL key, or by ``*`` for every object that has no line of its own:
+    ``Rules(readers={"*": ("group:company:people",), "#board": ()})``. A line of nobody hides the
+    object. What no line speaks of stays hidden too.
+    """
+
+    readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in self.readers:  # where the file is read, not when somebody asks
+            self.grants(key)
+
+    def grants(self, key: str) -> frozenset[Grant] | None:
+        """The grants of the object called ``key``; None where nothing was decided."""
+        readers = self.readers.get(key, self.readers.get("*"))
+        if readers is None:
+            return None
+        return frozenset(Grant(Principal.parse(each)) for each in readers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,11 +51,20 @@ CREATE TABLE sluice.account (
     source text NOT NULL,
     native_id text NOT NULL,
     email text,
+    active boolean NOT NULL,
     held text,
-    seen_at timestamptz NOT NULL DEFAULT now(),
+    since timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, source, native_id)
 );
-CREATE INDEX account_by_email ON sluice.account (tenant_id, source, email);
+CREATE TABLE sluice.address (
+    tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
+    source text NOT NULL,
+    email text NOT NULL,
+    owner text,
+    claimants text[] NOT NULL,
+    PRIMARY KEY (tenant_id, source, email)
+);
+ALTER TABLE sluice.identity ADD COLUMN counts boolean NOT NULL DEFAULT true;
 CREATE TABLE sluice.change (
     tenant_id text NOT NULL DEFAULT current_setting('sluice.tenant'),
     change_id bigint GENERATED ALWAYS AS IDENTITY,
@@ -91,8 +100,8 @@ BIND = """
 DO $$
 DECLARE t text;
 BEGIN
-    FOREACH t IN ARRAY ARRAY['data_key', 'token', 'consent', 'account', 'change', 'stream',
-                             'delivery'] LOOP
+    FOREACH t IN ARRAY ARRAY['data_key', 'token', 'consent', 'account', 'address', 'change',
+                             'stream', 'delivery'] LOOP
         EXECUTE format('ALTER TABLE sluice.%I ENABLE ROW LEVEL SECURITY', t);
         EXECUTE format('ALTER TABLE sluice.%I FORCE ROW LEVEL SECURITY', t);
         EXECUTE format($p$CREATE POLICY tenant ON sluice.%I
