@@ -165,8 +165,12 @@ def rows_by_key(zone: Zone, source: str, keys: Collection[str]) -> Iterator[Land
     yield from _stream(zone, source, _ROWS_BY_KEY, keys=list(keys))
 
 
-def listing(zone: Zone, source: str, load_ids: Sequence[str]) -> Listing | None:
+def listing(
+    zone: Zone, source: str, load_ids: Sequence[str], also: Collection[str] = ()
+) -> Listing | None:
     """Return what the source held as of the last of ``load_ids``, or None if that is not proven.
+
+    Where all of them are of what changed, that is what changed and what left, and no more.
 
     It is proven while the tables hold exactly as many keys and ACLs of that load as its mark
     counted, and nothing of a load that never committed; the next load replaces them, and from then
@@ -176,6 +180,7 @@ def listing(zone: Zone, source: str, load_ids: Sequence[str]) -> Listing | None:
         zone: where it landed.
         source: whose.
         load_ids: committed loads, oldest first; at least one.
+        also: keys that are wanted whether or not they changed.
     """
     schema, newest = zone.schema(source), load_ids[-1]
     with _transaction(zone, "REPEATABLE READ") as connection:
@@ -185,16 +190,24 @@ def listing(zone: Zone, source: str, load_ids: Sequence[str]) -> Listing | None:
         counted = _run(connection, schema, _HELD, load=newest).one()
         if (counted.listing, counted.acls) != (mark.listing, mark.acls) or counted.unproven:
             return None
-        keys = dict(map(tuple, _run(connection, schema, _LISTING)))
+        loads, wanted = list(load_ids), list(also)
+        every = _run(connection, schema, _ANY_WHOLE, loads=loads).scalar_one()
+        keys, gone = {}, set()
+        for row in _run(connection, schema, _LISTING, every=every, loads=loads, also=wanted):
+            if row.gone:
+                gone.add(row.row_key)
+            else:
+                keys[row.row_key] = row.acl_key
         # Of what changed, the ACLs of this load alone: others may be newer in the catalog.
-        found = _run(connection, schema, _ACLS, loads=None if mark.whole else list(load_ids))
+        found = _run(connection, schema, _ACLS, loads=None if mark.whole else loads)
         acls = {row.acl_key: _acl(row) for row in found}
-        since = _run(connection, schema, _SINCE, loads=list(load_ids)).scalar_one()
+        since = _run(connection, schema, _SINCE, loads=loads).scalar_one()
     return Listing(
         acl_keys=keys,
         acls=acls,
         observed_at=mark.observed_at if mark.whole else since,
         whole=mark.whole,
+        gone=None if every else frozenset(gone),
     )
 
 
@@ -223,7 +236,13 @@ SELECT (SELECT count(*) FROM {schema}.listing WHERE _dlt_load_id = :load) AS lis
        OR EXISTS (SELECT FROM {schema}.acls WHERE NOT _dlt_load_id IN ({committed})) AS unproven
 """
 _SINCE = "SELECT min(observed_at) FROM {schema}.marks WHERE _dlt_load_id = ANY(:loads)"
-_LISTING = "SELECT row_key, acl_key FROM {schema}.listing WHERE gone IS NOT TRUE"
+_ANY_WHOLE = """
+SELECT bool_or(coalesce(whole, true)) FROM {schema}.marks WHERE _dlt_load_id = ANY(:loads)
+"""
+_LISTING = """
+SELECT row_key, acl_key, gone IS TRUE AS gone FROM {schema}.listing
+WHERE :every OR _dlt_load_id = ANY(:loads) OR row_key = ANY(:also)
+"""
 _ACLS = """
 SELECT acl_key, grants, error FROM {schema}.acls
 WHERE CAST(:loads AS varchar[]) IS NULL OR _dlt_load_id = ANY(:loads)

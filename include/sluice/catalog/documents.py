@@ -37,8 +37,11 @@ class Building:
     document: Document
 
 
-def known(connection: sa.Connection, source: str) -> dict[str, Known]:
-    """Every live document of ``source``, by document id."""
+def known(
+    connection: sa.Connection, source: str, native_ids: Collection[str] | None = None
+) -> dict[str, Known]:
+    """The live documents of ``source``, or those of them that are named, by document id."""
+    chosen = None if native_ids is None else [f"{source}:{each}" for each in native_ids]
     rows = connection.execute(
         sa.text(
             """
@@ -48,11 +51,24 @@ def known(connection: sa.Connection, source: str) -> dict[str, Known]:
             JOIN sluice.generation g ON g.generation = d.live_generation
             LEFT JOIN sluice.acl a ON a.acl_id = d.acl_id
             WHERE d.source = :source AND d.deleted_at IS NULL
+              AND (CAST(:chosen AS text[]) IS NULL OR d.document_id = ANY(:chosen))
             """
         ),
-        {"source": source},
+        {"source": source, "chosen": chosen},
     )
     return {row.document_id: Known(**row._mapping) for row in rows}
+
+
+def count(connection: sa.Connection, source: str) -> int:
+    """How many documents of ``source`` are live."""
+    found = connection.execute(
+        sa.text(
+            "SELECT count(*) FROM sluice.document WHERE source = :source AND deleted_at IS NULL"
+            " AND live_generation IS NOT NULL"
+        ),
+        {"source": source},
+    ).scalar_one()
+    return int(found)
 
 
 def stored(connection: sa.Connection, document_ids: Collection[str]) -> dict[str, Document]:

@@ -34,12 +34,12 @@ def keep_live(
     Raises:
         What the three stages raise. Nothing is lost: the next run takes up what is left.
     """
-    ends = time.monotonic() + longest
+    ends, again = time.monotonic() + longest, False
     while True:
-        summary = run(pipeline, source, run_id, window=window, accept_loss=accept_loss)
-        window, quiet = None, time.monotonic() + idle
+        summary = run(pipeline, source, run_id, window=window, accept_loss=accept_loss, quiet=again)
+        window, again, until = None, True, time.monotonic() + idle
         while not _more(pipeline, source):
-            if time.monotonic() >= min(quiet, ends):
+            if time.monotonic() >= min(until, ends):
                 return summary
             time.sleep(_LOOK)
         if time.monotonic() >= ends:

@@ -106,11 +106,11 @@ def _hold_or_pass(pipeline: Pipeline, source: Permissioned, found: Permissions) 
     """Go on, or hold everything but what became narrower."""
     with pipeline.catalog.begin() as connection:
         known = permissions.granting(connection, source.name)
-        lost = lost_fraction(known, found.acls.keys())
+        gone = len(known - found.acls.keys())
+        lost = lost_fraction(gone, len(known))
         if lost <= source.policy.max_loss and (found.acls or not known):
             return
         permissions.narrow(connection, source.name, _grants(found.acls), found.observed_at)
-    gone = len(known - found.acls.keys())
     raise LoadHeld(
         f"{gone} of {len(known)} permission objects are gone from the source ({lost:.0%}; its "
         f"policy allows {source.policy.max_loss:.0%}); they keep what they grant, and nothing new "

@@ -72,7 +72,7 @@ def plan(
     """Compare the catalog with the source.
 
     Args:
-        known: live documents, by document id.
+        known: live documents, by document id; those that are not listed have left.
         incoming: documents read and found good, by document id; a listed document that is not
             among them is as the catalog has it.
         listed: every document id that the source holds now, with the key of its permission
@@ -133,8 +133,6 @@ def _moves_in_index(before: Known | None, acl_key: str) -> bool:
     return before is not None and before.indexed_acl_key != acl_key
 
 
-def lost_fraction(known: Collection[str], listed: Collection[str]) -> float:
+def lost_fraction(gone: int, known: int) -> float:
     """The fraction of known documents that the source no longer lists, 0 to 1."""
-    if not known:
-        return 0.0
-    return len(set(known) - set(listed)) / len(set(known))
+    return gone / known if known else 0.0

@@ -62,7 +62,8 @@ def publish(
             work = left_to_do(pipeline, source)
             if work is None or not work.validated:  # left to the run that landed something newer
                 return _finish(pipeline, source, run_id, (), {}, Built(), progress)
-            gone = lost(pipeline.catalog, receiving[0], source.name)
+            whole = work.listing.gone is None  # the index is looked over as often as the source
+            gone = lost(pipeline.catalog, receiving[0], source.name) if whole else frozenset()
             todo = _plan(source, work, gone)
             with pipeline.catalog.begin() as connection:
                 acl_ids = permissions.ensure_acls(

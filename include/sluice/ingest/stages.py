@@ -21,11 +21,12 @@ def run(
     *,
     window: Window | None = None,
     accept_loss: bool = False,
+    quiet: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Extract, validate and publish, as the DAG does in three tasks."""
     extract(pipeline, source, run_id, window=window, progress=progress)
-    validate(pipeline, source, run_id, accept_loss=accept_loss, progress=progress)
+    validate(pipeline, source, run_id, accept_loss=accept_loss, quiet=quiet, progress=progress)
     return publish(pipeline, source, run_id, progress=progress)
 
 

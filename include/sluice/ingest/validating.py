@@ -34,6 +34,7 @@ def validate(
     run_id: str,
     *,
     accept_loss: bool = False,
+    quiet: bool = False,
     progress: Progress | None = None,
 ) -> Validated:
     """Judge every landed row that is not live yet; reject rows, or hold the whole load.
@@ -45,6 +46,7 @@ def validate(
         source: whose rows.
         run_id: names the run.
         accept_loss: publish even if the source lost more documents than its policy allows.
+        quiet: write Data Docs only if something is wrong; they take longer than the judging.
         progress: told of every boundary.
 
     Raises:
@@ -64,6 +66,7 @@ def validate(
                 work.listing,
                 suites=pipeline.suites,
                 docs=pipeline.settings.data_docs_path / source.name / run_id,
+                quiet=quiet,
             )
             progress.reached("validate: judged")
             rejected = {row.key: row for row in work.rows if row.key in verdict.bad}
@@ -136,11 +139,11 @@ def _hold_or_pass(
     """Let the load go live, or hold it whole."""
     live = {each.native_id for each in work.known.values()}
     gone = live - work.listing.acl_keys.keys()
-    lost = lost_fraction(live, work.listing.acl_keys.keys())
+    lost = lost_fraction(len(gone), work.live)
     wrong = list(failures)
     if lost > source.policy.max_loss and not accept_loss:
         wrong.append(
-            f"{len(gone)} of {len(live)} documents are gone from the source ({lost:.0%}, more than "
+            f"{len(gone)} of {work.live} documents are gone from the source ({lost:.0%}, more than "
             f"the {source.policy.max_loss:.0%} that its policy allows)"
         )
     with pipeline.catalog.begin() as connection:

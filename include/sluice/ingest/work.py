@@ -25,7 +25,8 @@ class Work:
     validated: bool  # the newest load passed, so all before it may go live with it
     rows: tuple[LandedRow, ...]
     listing: Listing
-    known: Mapping[str, documents.Known]
+    known: Mapping[str, documents.Known]  # of what is listed and what left; by document id
+    live: int  # documents that are live, in all
     rejected: frozenset[str]  # row keys in quarantine
 
 
@@ -43,17 +44,20 @@ def left_to_do(pipeline: Pipeline, source: Source) -> Work | None:
         published = runs.loads(connection, name, ["published"])
         validated = runs.loads(connection, name, ["validated"])
         rejected = quarantine.keys(connection, name)
-        known = documents.known(connection, name)
     pending = landing.pending(zone, name, published)
     if not pending:
         return None
-    listing = landing.listing(zone, name, pending)
+    listing = landing.listing(zone, name, pending, also=rejected)
     if listing is None:
         raise SourceUnavailable(
             "its newest load holds no complete listing",
             subject=name,
             cure="Run its DAG from the beginning",
         )
+    chosen = None if listing.gone is None else listing.acl_keys.keys() | listing.gone
+    with pipeline.catalog.begin() as connection:
+        known = documents.known(connection, name, chosen)
+        count = len(known) if chosen is None else documents.count(connection, name)
     rows = {row.key: row for row in landing.rows(zone, name, pending)}
     live = {each.native_id for each in known.values()}
     again = (rejected | (listing.acl_keys.keys() - live)) - rows.keys()
@@ -64,6 +68,7 @@ def left_to_do(pipeline: Pipeline, source: Source) -> Work | None:
         rows=tuple(rows.values()),
         listing=listing,
         known=known,
+        live=count,
         rejected=frozenset(rejected),
     )
 

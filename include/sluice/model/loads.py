@@ -63,12 +63,16 @@ class LandedAcl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """Every id that the source holds, with its permission object, proven complete."""
+    """The ids that a source holds, with their permission objects, proven complete.
+
+    All of them, or those that changed and those that left: see ``gone``.
+    """
 
     acl_keys: Mapping[str, str | None]  # by row key; None: the source gave no ACL
     acls: Mapping[str, LandedAcl]  # by ACL key
     observed_at: datetime  # when the reading of the ACLs began: never before the content's
     whole: bool = True  # ``acls`` are all of the source's; otherwise those of what changed
+    gone: frozenset[str] | None = None  # what left; None: everything that ``acl_keys`` lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,13 @@ class Verdict:
 
 
 def validate(
-    source: str, drafts: Sequence[Draft], listing: Listing | None, *, suites: Path, docs: Path
+    source: str,
+    drafts: Sequence[Draft],
+    listing: Listing | None,
+    *,
+    suites: Path,
+    docs: Path,
+    quiet: bool = False,
 ) -> Verdict:
     """Judge ``drafts`` by the suites that hold for ``source``.
 
@@ -46,12 +52,16 @@ def validate(
         listing: names each row's ACL; None for a backfill, which brings none.
         suites: the folder that holds the suites.
         docs: an own folder for this run's Data Docs; made anew.
+        quiet: write them only if something is wrong.
 
     Raises:
         ConfigurationError: a suite cannot be read, or asks for what is not there.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    results = _run(frame(drafts, listing), _suites(suites, source), docs)
+    batch, chosen = frame(drafts, listing), _suites(suites, source)
+    results = list(_run(batch, chosen, None if quiet else docs))
+    if quiet and not all(result.success for result in results):
+        results = list(_run(batch, _suites(suites, source), docs))
     bad: dict[str, list[str]] = {}
     failures: list[str] = []
     for result in results:
@@ -100,8 +110,10 @@ def _suites(folder: Path, source: str) -> list[gx.ExpectationSuite]:
     return found
 
 
-def _run(batch: pd.DataFrame, suites: Sequence[gx.ExpectationSuite], docs: Path) -> Iterator[Any]:
-    """Check ``batch``, write the Data Docs, and yield the result of each expectation."""
+def _run(
+    batch: pd.DataFrame, suites: Sequence[gx.ExpectationSuite], docs: Path | None
+) -> Iterator[Any]:
+    """Check ``batch``, write the Data Docs if wanted, and yield each expectation's result."""
     import great_expectations as gx
     from great_expectations.checkpoint.actions import UpdateDataDocsAction
     from great_expectations.data_context.types.base import (
@@ -110,12 +122,13 @@ def _run(batch: pd.DataFrame, suites: Sequence[gx.ExpectationSuite], docs: Path)
         ProgressBarsConfig,
     )
 
-    _clear(docs)
+    if docs is not None:
+        _clear(docs)
     context = gx.get_context(
         mode="ephemeral",
         project_config=DataContextConfig(
             store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-            data_docs_sites={"run": _site(docs)},
+            data_docs_sites={"run": _site(docs)} if docs is not None else {},
             progress_bars=ProgressBarsConfig(globally=False),
         ),
     )
@@ -131,7 +144,7 @@ def _run(batch: pd.DataFrame, suites: Sequence[gx.ExpectationSuite], docs: Path)
             )
             for suite in suites
         ],
-        actions=[UpdateDataDocsAction(name="docs", site_names=["run"])],
+        actions=[UpdateDataDocsAction(name="docs", site_names=["run"])] if docs else [],
         result_format={
             "result_format": "COMPLETE",
             "unexpected_index_column_names": ["row_key"],
@@ -146,8 +159,9 @@ def _run(batch: pd.DataFrame, suites: Sequence[gx.ExpectationSuite], docs: Path)
             },
         )
     except OSError as error:
-        raise _unwritten(error, docs) from error
-    _slim(docs)
+        raise _unwritten(error, docs or Path()) from error
+    if docs is not None:
+        _slim(docs)
     for each in outcome.run_results.values():
         yield from each.results
 
