@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,39 @@ def test_the_runbook_tells_how_to_triage_and_backfill(
     text = readings[0]["dags"][name]["dag"]["doc_md"]
     for word in ("Publish a held load", "sluice quarantine list", "airflow backfill create"):
         assert word in text
+
+
+APART = """
+import json
+from permitted import Office
+from sluice.flows import source_permissions_dag
+
+dag = source_permissions_dag(Office(name="office"), runbook="# Office", owner="it")
+print(json.dumps({
+    "id": dag.dag_id,
+    "tasks": dag.task_ids,
+    "params": list(dag.params),
+    "at_a_time": dag.max_active_runs,
+    "tags": sorted(dag.tags),
+    "schedule": dag.timetable.expression,
+}))
+"""
+
+
+def test_a_source_may_have_a_dag_for_its_permissions_alone(tmp_path: Path) -> None:
+    """Named after it, one task, every five minutes, one run at a time; a loss can be accepted."""
+    done = subprocess.run(
+        [sys.executable, "-c", APART],
+        env={"AIRFLOW_HOME": str(tmp_path), "PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "id": "office_permissions",
+        "tasks": ["sync"],
+        "params": ["accept_loss"],
+        "at_a_time": 1,
+        "tags": ["office", "sluice"],
+        "schedule": "*/5 * * * *",
+    }

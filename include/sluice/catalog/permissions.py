@@ -71,10 +71,9 @@ def narrow(connection: sa.Connection, source: str, acls: Grants, observed_at: da
         return
     stays = _newer(connection, source, observed_at)
     acls = {key: each for key, each in acls.items() if key not in stays}
-    ids = _acl_ids(connection, source)
+    ids = ensure_acls(connection, source, acls.keys())
     before = grants.held(connection, source)
-    listed = {ids[key] for key in acls if key in ids}
-    after = grants.narrowed(before, grants.shown(acls, ids), listed)
+    after = grants.narrowed(before, grants.shown(acls, ids), set(ids.values()))
     if grants.write(connection, before, after):
         acl_version.count_change(connection)
     _note(connection, source, acls.keys(), observed_at)  # or an older reading would give it back
