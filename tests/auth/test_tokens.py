@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from oauth_server import CLIENT, SECRET, AuthorizationServer
 from sluice import crypto
 from sluice.auth import Consent, Tokens, Vault
-from sluice.catalog import Catalog
+from sluice.catalog import Catalog, status
 from sluice.catalog import tokens as rows
 from sluice.crypto import MasterKeys
 from sluice.errors import (
@@ -209,6 +209,9 @@ def test_a_grant_that_is_gone_is_said_and_not_asked_for_again(
         tokens.access(SOURCE, auth, CONNECTION)
     asked = len(issuer.requests)
     assert sign_in_note(catalog) is not None
+    with catalog.begin() as connection:
+        (shown,) = status.sources(connection)
+    assert shown.sign_in is not None, "`sluice status` says so"
     with pytest.raises(SignInNeeded, match="nobody has consented"):
         tokens.access(SOURCE, auth, CONNECTION)
     assert len(issuer.requests) == asked

@@ -36,6 +36,9 @@ class SourceStatus:
     stale: bool  # its permissions are older than its policy allows: it is hidden
     quarantined: int
     held: int  # loads that wait for a decision
+    waiting: int  # changes that were noted and that no load has heard of
+    sign_in: str | None  # why somebody has to consent again
+    trouble: str | None  # what is wrong with the stream that tells of changes
     run: LastRun | None  # of its content
     permissions_run: LastRun | None = None  # where its permissions are read apart
 
@@ -45,7 +48,9 @@ def sources(connection: sa.Connection) -> list[SourceStatus]:
     rows = connection.execute(
         sa.text(
             """
-            SELECT s.source, s.kind, s.synced_at, s.acl_observed_at,
+            SELECT s.source, s.kind, s.synced_at, s.acl_observed_at, s.sign_in, t.trouble,
+                   (SELECT count(*) FROM sluice.change c WHERE c.source = s.source
+                       AND c.load_id IS NULL) AS waiting,
                    s.max_acl_age IS NOT NULL AND (s.acl_observed_at IS NULL
                        OR s.acl_observed_at < now() - s.max_acl_age) AS stale,
                    (SELECT count(*) FROM sluice.document d WHERE d.source = s.source
@@ -58,7 +63,7 @@ def sources(connection: sa.Connection) -> list[SourceStatus]:
                     ORDER BY r.started_at DESC LIMIT 1) AS run,
                    (SELECT to_jsonb(r) FROM sluice.run r WHERE r.source = s.source || :permissions
                     ORDER BY r.started_at DESC LIMIT 1) AS permissions_run
-            FROM sluice.source s ORDER BY s.source
+            FROM sluice.source s LEFT JOIN sluice.stream t USING (source) ORDER BY s.source
             """
         ),
         {"permissions": runs.part_of("", runs.PERMISSIONS)},
@@ -90,6 +95,9 @@ def _status(row: sa.Row[Any]) -> SourceStatus:
         stale=row.stale,
         quarantined=row.quarantined,
         held=row.held,
+        waiting=row.waiting,
+        sign_in=row.sign_in,
+        trouble=row.trouble,
         run=_run(row.run),
         permissions_run=_run(row.permissions_run),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ _FORSAKEN = (
     "warning: {0} has not been in step for more than 7 days. Run its DAG; if it was renamed or is "
     "gone for good, `sluice sources remove {0}`"
 )
+_SIGN_IN = "warning: {0} needs re-authentication: {1}. Consent again: `sluice connect {0}`"
 _COUNTS = ("new", "changed", "acl_only", "metadata_only", "unchanged", "deleted", "embedded")
 
 
@@ -51,14 +52,24 @@ def status(as_json: AsJson = False) -> None:
         if found:
             console().print(_table(found))
         for each in found:
-            for last in (each.run, each.permissions_run):
-                if last and last.message:
-                    console().print(f"{each.source}: {plain(last.message)}", markup=False)
-            if _forsaken(each):
-                console().print(_FORSAKEN.format(each.source), markup=False)
+            for line in _remarks(each):
+                console().print(line, markup=False)
     broken = [exit_code(error) for error in errors.values() if error is not None]
     if broken:
         raise typer.Exit(min(broken))
+
+
+def _remarks(source: SourceStatus) -> Iterator[str]:
+    """What somebody should know, or see to."""
+    for last in (source.run, source.permissions_run):
+        if last and last.message:
+            yield f"{source.source}: {plain(last.message)}"
+    if source.sign_in:
+        yield _SIGN_IN.format(source.source, plain(source.sign_in))
+    if source.trouble:
+        yield f"warning: {source.source}: {plain(source.trouble)}"
+    if _forsaken(source):
+        yield _FORSAKEN.format(source.source)
 
 
 def _check_index(opened: Services) -> None:
@@ -158,5 +169,10 @@ def _stages(source: SourceStatus) -> str:
 
 
 def _stuck(source: SourceStatus) -> str:
-    counts = ((source.quarantined, "in quarantine"), (source.held, "loads held"))
-    return ", ".join(f"{count} {what}" for count, what in counts if count)
+    counts = (
+        (source.quarantined, "in quarantine"),
+        (source.held, "loads held"),
+        (source.waiting, "changes waiting"),
+    )
+    said = [f"{count} {what}" for count, what in counts if count]
+    return ", ".join([*said, *(["needs re-authentication"] if source.sign_in else [])])
