@@ -4,7 +4,7 @@
 rows        the newest version of each row; ``_dlt_load_id`` names the load it came with
 listing     every row key of the source, with its ACL key; those that are ``gone`` too
 acls        every permission object of the listing
-marks       one row a load: how many rows, keys and ACLs it wrote, and whether it was whole
+marks       one row a load: how many rows, keys and ACLs it wrote, and how much it knew
 _dlt_loads  dlt's own: a load counts from the moment it is here, and not before
 ==========  ==========================================================================
 
@@ -207,6 +207,7 @@ def listing(
         acls=acls,
         observed_at=mark.observed_at if mark.whole else since,
         whole=mark.whole,
+        current=mark.current,
         gone=None if every else frozenset(gone),
     )
 
@@ -226,7 +227,8 @@ SELECT row_key, _dlt_load_id AS load_id, record FROM {schema}.rows
 WHERE row_key = ANY(:keys) AND _dlt_load_id IN ({committed}) ORDER BY row_key
 """
 _MARK = """
-SELECT listing, acls, observed_at, coalesce(whole, true) AS whole FROM {schema}.marks
+SELECT listing, acls, observed_at, coalesce(whole, true) AS whole,
+       coalesce(current, true) AS current FROM {schema}.marks
 WHERE _dlt_load_id = :load AND _dlt_load_id IN ({committed})
 """
 _HELD = """
@@ -282,9 +284,11 @@ CREATE TABLE IF NOT EXISTS {schema}.marks (
     acls bigint NOT NULL,
     observed_at timestamptz NOT NULL,
     whole boolean,
+    current boolean,
     _dlt_load_id varchar NOT NULL
 );
 ALTER TABLE {schema}.marks ADD COLUMN IF NOT EXISTS whole boolean;
+ALTER TABLE {schema}.marks ADD COLUMN IF NOT EXISTS current boolean;
 """
 _NEVER_COMMITTED = "DELETE FROM {schema}.rows WHERE NOT _dlt_load_id IN ({committed})"
 _LEFT = """

@@ -183,3 +183,16 @@ def test_a_url_in_the_dag_file_cannot_be_followed() -> None:
             acl_column="a",
             changes=Replication(),
         )
+
+
+def test_reading_a_change_proves_the_age_of_every_permission(table: Followed) -> None:
+    """The query that says who may read is read whole, so nothing is hidden for being too old."""
+    with watching(table):
+        table.settle()
+        table.execute("UPDATE note SET title = 'again' WHERE id = 1")
+        wait_until(table.noted)
+        load = landing.land(table.source, table.zone, kit=table.kit())
+    assert load.listing is not None
+    assert load.listing.gone == frozenset()
+    assert load.listing.current
+    assert load.listing.acls.keys() == {"hall"}

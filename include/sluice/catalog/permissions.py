@@ -137,6 +137,11 @@ def touch(
     return changed
 
 
+def confirm(connection: sa.Connection, source: str, observed_at: datetime) -> None:
+    """Note that everything that is written of ``source`` was still so at ``observed_at``."""
+    _observed(connection, source, observed_at)
+
+
 def replace_source(
     connection: sa.Connection,
     source: str,

@@ -152,6 +152,8 @@ def _flip(
         changed = write(  # row-locks the source: the next line sees whoever was first
             connection, source.name, grants(work.listing), work.listing.observed_at
         )
+        if work.listing.current and not apart:
+            permissions.confirm(connection, source.name, work.listing.observed_at)
         if runs.overtaken(connection, source.name, work.load_ids):
             raise AlreadyRunning(
                 "another run published this load meanwhile",

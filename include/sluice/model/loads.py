@@ -72,6 +72,7 @@ class Listing:
     acls: Mapping[str, LandedAcl]  # by ACL key
     observed_at: datetime  # when the reading of the ACLs began: never before the content's
     whole: bool = True  # ``acls`` are all of the source's; otherwise those of what changed
+    current: bool = True  # no object that is not in ``acls`` has changed by ``observed_at``
     gone: frozenset[str] | None = None  # what left; None: everything that ``acl_keys`` lacks
 
 

@@ -4,7 +4,7 @@
 rows       row_key, record (JSON), content_hash                merged by row_key
 listing    row_key, acl_key (null: the source gave none), gone
 acls       acl_key, grants (JSON), error
-marks      rows, listing, acls, observed_at, whole             appended, one row a load
+marks      rows, listing, acls, observed_at, whole, current    appended, one row a load
 =========  ==========================================================================
 
 A whole reading names every row, and replaces ``listing`` and ``acls``. One of what changed merges
@@ -80,7 +80,11 @@ class _Tally:
 
 
 def four(
-    reading: Reading, *, cursor: Any = None, gone: Callable[[], Collection[str]] | None = None
+    reading: Reading,
+    *,
+    cursor: Any = None,
+    gone: Callable[[], Collection[str]] | None = None,
+    current: bool = False,
 ) -> list[Any]:
     """Return the four dlt resources of ``reading``.
 
@@ -89,6 +93,7 @@ def four(
         cursor: a ``dlt.sources.incremental``, where the source has a cursor.
         gone: names the rows that left, once the listing is known: this is a reading of what
             changed. None: it is whole, and what it does not list is gone.
+        current: with ``gone``: no permission object that is not read here has changed either.
     """
     import pyarrow as pa
 
@@ -123,6 +128,7 @@ def four(
                 "acls": [tally.acls],
                 "observed_at": [reading.observed_at],
                 "whole": [gone is None],
+                "current": [gone is None or current],
             }
         )
 

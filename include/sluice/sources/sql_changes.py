@@ -30,7 +30,6 @@ class ChangedRows(SqlReading):
     def __init__(self, source: SqlTable, changes: Sequence[SourceChange]):
         super().__init__(source, None)
         self._wanted = sorted({each.key for each in changes if each.key is not None})
-        self._regrants = any(each.op == "acl" for each in changes)
 
     def rows(self, cursor: Any) -> Iterator[Row]:  # noqa: ARG002  # the stream is the cursor
         """Yield the rows that are there; the ACLs come from the same instant."""
@@ -40,8 +39,9 @@ class ChangedRows(SqlReading):
             for row in self._found(connection, table):
                 self._keys[self._key(row)] = self._acl_key(row)
                 yield Row(self._key(row), self._record(row))
-            objects = known_objects() if self._regrants else set()
-            self._acls = self._read_acls(connection, objects)
+            # The query says all there is, so its age is that of every object; principals that rows
+            # spell out are as old as the rows.
+            self._acls = self._read_acls(connection, known_objects())
 
     def gone(self) -> Collection[str]:
         """The keys that were not found."""

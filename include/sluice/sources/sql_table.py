@@ -140,7 +140,7 @@ class SqlTable:
         noted = kit.changes() if self.changes else ()
         if self.changes and not whole and window is None and all(c.op != "all" for c in noted):
             changed = ChangedRows(self, noted)
-            return four(changed, gone=changed.gone)
+            return four(changed, gone=changed.gone, current=True)
         cursor = incremental() if window is None and self.cursor else None
         return four(SqlReading(self, window), cursor=cursor)
 
