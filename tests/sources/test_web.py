@@ -1,272 +1,270 @@
-"""Speaking to a service: signed in, no faster than it allows, patiently, and never indiscreet."""
+"""How HTTP sources are spoken to: limits, credentials and refusals, against a real server."""
 
 from __future__ import annotations
 
-import json
+import logging
 import time
-from collections.abc import Iterator
+import traceback
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from dlt.sources.helpers.rest_client import RESTClient
-from dlt.sources.helpers.rest_client.paginators import PageNumberPaginator
-from json_server import Asked, Said, serving
-from oauth_server import CLIENT, SECRET, AuthorizationServer
-from oauth_server import serving as authorizing
-from sluice import crypto
-from sluice.auth import Tokens, Vault
-from sluice.catalog import Catalog, runs
-from sluice.crypto import MasterKeys
-from sluice.errors import SignInNeeded, SourceBusy, SourceRefused, SourceUnavailable
-from sluice.ingest.kit import Kit
-from sluice.model import ApiKey, Auth, Basic, Bearer, ClientCredentials, Connection, Policy
-from sluice.sources.web import Dialect, Rate, open_session
-from sluice.sources.web.budget import Budget
-from sluice.sources.web.verdicts import Meaning, judge
+from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator
+from sluice.errors import SignInNeeded, SourceBusy, SourceError, SourceRefused, SourceUnavailable
+from sluice.model import ApiKey, Auth, Basic, Bearer, ClientCredentials
+from sluice.sources.web import Budget, Dialect, Rate, open_session
+from sluice.sources.web.verdicts import Allowance, judged
+from web_server import Answer, Asked, Kit, Service, serving
 
-PAGES = 200
-NOW = 1_800_000_000.0
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SOON = {"X-RateLimit-Reset": str(int(NOW.timestamp()) + 30)}
+OAUTH = ClientCredentials(connection="service", token_url="http://127.0.0.1/token")
 
 
-@pytest.fixture
-def issuer() -> Iterator[AuthorizationServer]:
-    """A server that gives tokens."""
-    with authorizing(AuthorizationServer()) as started:
-        yield started
-
-
-@pytest.fixture
-def kit(catalog: Catalog) -> Kit:
-    """A kit with a client's secret in it, and real tokens."""
-    with catalog.begin() as connection:
-        runs.ensure_source(connection, "crm", "rest", Policy())
-    tokens = Tokens(catalog, Vault(catalog, MasterKeys.parse(crypto.new_master("first"))))
-
-    def connection(name: str) -> Connection:
-        return Connection(name=name, login=CLIENT, password=SECRET)
-
-    return Kit(catalog, "crm", connection, lambda: tokens)
-
-
-def test_a_token_that_dies_in_mid_listing_behind_rate_limits_costs_no_page(
-    issuer: AuthorizationServer, kit: Kit
-) -> None:
-    """Two hundred pages, a 429 every seventh request, the token revoked after a hundred."""
-    count = 0
-
-    def answer(asked: Asked) -> Said:
-        nonlocal count
-        count += 1
-        if count % 7 == 0:
-            return Said({}, 429, {"Retry-After": "0.01"})
-        if asked.bearer not in issuer.access:
-            return Said({}, 401)
-        page = int(asked.query["page"])
-        if page == PAGES // 2 and len(issuer.requests) == 1:
-            issuer.access.clear()
-            return Said({}, 401)
-        return Said([{"id": page * 10 + n} for n in range(10)] if page < PAGES else [])
-
-    auth = ClientCredentials(connection="crm", token_url=f"{issuer.url}/token")
-    with serving(answer) as service:
-        client = RESTClient(
-            service.url,
-            session=open_session(kit, "crm", auth),
-            paginator=PageNumberPaginator(base_page=0, total_path=None),
-        )
-        seen = [each["id"] for page in client.paginate("/things") for each in page]
-    assert seen == list(range(PAGES * 10)), "no record twice, and none missing"
-    assert len(issuer.requests) == 2, "one token, and one after it"
+def google(reason: str) -> str:
+    """Google's 403."""
+    return f'{{"error": {{"message": "no", "errors": [{{"reason": "{reason}"}}]}}}}'
 
 
 @pytest.mark.parametrize(
-    ("auth", "sent"),
+    ("dialect", "status", "headers", "body", "kind", "seconds"),
     [
-        (ApiKey(connection="crm"), ("x-api-key", SECRET)),
-        (ApiKey(connection="crm", name="authorization", prefix="Token "), None),
-        (Bearer(connection="crm"), ("authorization", f"Bearer {SECRET}")),
-        (Basic(connection="crm"), ("authorization", "Basic")),
-    ],
-)
-def test_keys_are_sent_as_the_service_wants_them_and_a_refused_one_is_said(
-    kit: Kit, auth: Auth, sent: tuple[str, str] | None
-) -> None:
-    """A refusal names the cure, and holds neither the key nor the query."""
-    with serving(lambda asked: Said({}, 401 if asked.path == "/closed" else 200)) as service:
-        session = open_session(kit, "crm", auth)
-        session.get(f"{service.url}/open")
-        with pytest.raises(SourceRefused, match="Check the Airflow connection") as refusal:
-            session.get(f"{service.url}/closed?token=hidden")
-        if sent is not None:
-            assert service.asked[0].headers[sent[0]].startswith(sent[1])
-    assert SECRET not in str(refusal.value) and "hidden" not in str(refusal.value)
-
-
-def test_a_key_in_the_address_is_in_no_error(kit: Kit) -> None:
-    """Where a service wants it there, it is added last and never shown."""
-    auth = ApiKey(connection="crm", name="key", place="query")
-    with serving(lambda asked: Said({}, 200 if "key" in asked.query else 404)) as service:
-        session = open_session(kit, "crm", auth)
-        assert session.get(f"{service.url}/a?b=c").status_code == 200
-    with pytest.raises(SourceUnavailable) as error:
-        open_session(kit, "crm", auth, sleep=lambda _: None).get(f"{service.url}/a?b=c")
-    assert SECRET not in str(error.value) + repr(error.value.__cause__)
-
-
-def test_a_redirect_to_another_host_carries_no_credential(kit: Kit) -> None:
-    """Attachments often lie elsewhere, and their host is not to be trusted with the token."""
-    with serving(lambda _: Said({"file": "yes"})) as elsewhere:
-        lead = Said(
-            {}, 302, {"Location": f"{elsewhere.url}/file".replace("127.0.0.1", "localhost")}
-        )
-        with serving(lambda _: lead) as service:
-            session = open_session(kit, "crm", Bearer(connection="crm"))
-            assert session.get(f"{service.url}/file").json() == {"file": "yes"}
-            assert service.asked[0].bearer == SECRET
-        assert "authorization" not in elsewhere.asked[0].headers
-
-
-def test_a_token_that_is_refused_when_it_is_new_needs_a_person(
-    issuer: AuthorizationServer, kit: Kit
-) -> None:
-    """It is got anew once, never again and again."""
-    auth = ClientCredentials(connection="crm", token_url=f"{issuer.url}/token")
-    with (
-        serving(lambda _: Said({}, 401)) as service,
-        pytest.raises(SignInNeeded, match="sluice connect crm"),
-    ):
-        open_session(kit, "crm", auth).get(f"{service.url}/things")
-    assert len(issuer.requests) == 2
-
-
-def test_a_service_that_stumbles_is_asked_again_and_one_that_is_down_is_said(kit: Kit) -> None:
-    """Five bad answers are borne, with growing pauses between them; then it is an error."""
-    bad = 5
-    pauses: list[float] = []
-
-    def answer(asked: Asked) -> Said:
-        nonlocal bad
-        bad -= 1
-        return Said({}, 502 if bad >= 0 else 200)
-
-    with serving(answer) as service:
-        session = open_session(kit, "crm", None, sleep=pauses.append)
-        assert session.get(f"{service.url}/things").status_code == 200
-        assert len(pauses) == 5
-        bad = 100
-        with pytest.raises(SourceUnavailable, match="6 times: answered 502"):
-            session.get(f"{service.url}/things")
-
-
-def test_a_wait_that_is_too_long_for_a_worker_is_handed_back(kit: Kit) -> None:
-    """An hour until there is more: the run ends and says when to come again."""
-    said = Said({}, 429, {"Retry-After": "3600"})
-    with serving(lambda _: said) as service, pytest.raises(SourceBusy) as busy:
-        open_session(kit, "crm", None).get(f"{service.url}/things")
-    assert busy.value.after == pytest.approx(3600, abs=1)
-
-
-def test_an_answer_that_was_asked_for_is_no_error(kit: Kit) -> None:
-    """What may be missing may be looked for; the wish itself is not sent."""
-    with serving(lambda _: Said({}, 404)) as service:
-        session = open_session(kit, "crm", None)
-        found = session.get(f"{service.url}/maybe", headers={"X-Sluice-Accept": "404 410"})
-        assert found.status_code == 404
-        assert "x-sluice-accept" not in service.asked[0].headers
-        with pytest.raises(SourceRefused, match="answered 404"):
-            session.get(f"{service.url}/maybe")
-
-
-@pytest.mark.parametrize(
-    ("dialect", "status", "headers", "body", "meaning", "after"),
-    [
-        (Dialect.PLAIN, 200, {}, {}, Meaning.FINE, None),
-        (Dialect.PLAIN, 429, {"Retry-After": "7"}, {}, Meaning.WAIT, 7),
-        (Dialect.PLAIN, 503, {"Retry-After": "7"}, {}, Meaning.WAIT, 7),
-        (Dialect.PLAIN, 429, {}, {}, Meaning.WAIT, None),
-        (Dialect.PLAIN, 500, {}, {}, Meaning.BROKEN, None),
-        (Dialect.PLAIN, 403, {}, {}, Meaning.REFUSED, None),
+        ("generic", 200, {}, "", "fine", None),
+        ("generic", 429, {"Retry-After": "7"}, "", "wait", 7),
+        ("generic", 429, {"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT"}, "", "wait", 9),
+        ("generic", 503, {"Retry-After": "7"}, "", "wait", 7),
+        ("generic", 429, SOON, "", "wait", 30),
+        ("generic", 429, {"X-RateLimit-Reset": "12"}, "", "wait", 12),
+        ("generic", 429, {"Retry-After": "nan"}, "", "wait", None),
+        ("generic", 429, {}, "", "wait", None),
+        ("generic", 503, {}, "", "broken", None),
+        ("generic", 401, {}, "", "unauthorized", None),
+        ("generic", 403, {"X-RateLimit-Remaining": "0", **SOON}, "", "refused", None),
+        ("generic", 200, {}, '{"ok": false, "error": "ratelimited"}', "fine", None),
+        ("github", 403, {"X-RateLimit-Remaining": "0", **SOON}, "", "wait", 30),
+        ("github", 429, {"X-RateLimit-Remaining": "0", **SOON}, "", "wait", 30),
+        ("github", 403, {"Retry-After": "5"}, "secondary rate limit", "wait", 5),
+        ("github", 403, {}, "You exceeded a secondary rate limit", "wait", 60),
+        ("github", 403, {"X-RateLimit-Remaining": "9", **SOON}, "", "refused", None),
+        ("slack", 429, {"Retry-After": "3"}, "", "wait", 3),
+        ("slack", 200, {}, '{"ok": true}', "fine", None),
+        ("slack", 200, {"Retry-After": "3"}, '{"ok":false,"error":"ratelimited"}', "wait", 3),
+        ("slack", 200, {}, '{"ok": false, "error": "invalid_auth"}', "unauthorized", None),
+        ("slack", 200, {}, '{"ok": false, "error": "token_revoked"}', "unauthorized", None),
+        ("slack", 200, {}, '{"ok": false, "error": "token_expired"}', "unauthorized", None),
+        ("slack", 200, {}, '{"ok": false, "error": "account_inactive"}', "unauthorized", None),
+        ("slack", 200, {}, '{"ok": false, "error": "missing_scope"}', "refused", None),
+        ("google", 403, {}, google("rateLimitExceeded"), "wait", None),
+        ("google", 403, {}, google("userRateLimitExceeded"), "wait", None),
+        ("google", 403, {}, google("quotaExceeded"), "wait", None),
+        ("google", 403, {}, google("insufficientFilePermissions"), "refused", None),
+        ("google", 403, {}, "<html>", "refused", None),
         (
-            Dialect.GITHUB,
-            403,
-            {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW) + 90)},
-            {},
-            Meaning.WAIT,
-            91,
-        ),
-        (
-            Dialect.GITHUB,
-            403,
-            {},
-            {"message": "You have exceeded a secondary rate limit."},
-            Meaning.WAIT,
-            60,
-        ),
-        (
-            Dialect.GITHUB,
-            403,
-            {"X-RateLimit-Remaining": "4999", "X-RateLimit-Reset": str(int(NOW) + 90)},
-            {"message": "Resource not accessible by integration"},
-            Meaning.REFUSED,
-            None,
-        ),
-        (Dialect.SLACK, 200, {}, {"ok": True}, Meaning.FINE, None),
-        (Dialect.SLACK, 200, {}, {"ok": False, "error": "ratelimited"}, Meaning.WAIT, None),
-        (Dialect.SLACK, 200, {}, {"ok": False, "error": "token_expired"}, Meaning.SIGNED_OUT, None),
-        (Dialect.SLACK, 200, {}, {"ok": False, "error": "missing_scope"}, Meaning.REFUSED, None),
-        (
-            Dialect.GOOGLE,
-            403,
-            {},
-            {"error": {"errors": [{"reason": "userRateLimitExceeded"}]}},
-            Meaning.WAIT,
-            None,
-        ),
-        (
-            Dialect.GOOGLE,
-            403,
-            {},
-            {"error": {"errors": [{"reason": "insufficientPermissions"}]}},
-            Meaning.REFUSED,
-            None,
-        ),
-        (
-            Dialect.MATRIX,
+            "matrix",
             429,
             {},
-            {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 1500},
-            Meaning.WAIT,
+            '{"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 1500}',
+            "wait",
             1.5,
         ),
-        (Dialect.MATRIX, 401, {}, {"errcode": "M_UNKNOWN_TOKEN"}, Meaning.SIGNED_OUT, None),
+        ("matrix", 401, {}, '{"errcode": "M_UNKNOWN_TOKEN"}', "unauthorized", None),
+        ("matrix", 403, {}, '{"errcode": "M_FORBIDDEN", "error": "no"}', "refused", None),
     ],
 )
-def test_each_service_is_understood_in_its_own_words(
-    dialect: Dialect,
-    status: int,
-    headers: dict[str, str],
-    body: object,
-    meaning: Meaning,
-    after: float | None,
+def test_an_answer_means_what_its_service_means_by_it(
+    dialect: str, status: int, headers: Any, body: str, kind: str, seconds: float | None
 ) -> None:
-    """What is a limit with one is a refusal with another."""
-    verdict = judge(dialect, status, headers, json.dumps(body).encode(), NOW)
-    assert verdict.meaning is meaning
-    assert verdict.after == (after if after is None else pytest.approx(after))
+    """One line for every way of saying no."""
+    verdict = judged(Dialect(dialect), status, headers, body, NOW)
+    assert (verdict.kind, verdict.seconds) == (kind, seconds)
 
 
-def test_a_date_in_retry_after_is_a_time_from_now() -> None:
-    """RFC 9110 allows either."""
-    headers = {"Retry-After": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(NOW + 30))}
-    assert judge(Dialect.PLAIN, 429, headers, b"", NOW).after == pytest.approx(30, abs=1)
+def test_turns_come_as_fast_as_the_rate_and_no_faster() -> None:
+    """Three at once, then one every ten seconds; whoever would wait too long takes none."""
+    clock = [0.0]
+    budget = Budget(Rate(3, 30.0), lambda: clock[0])
+    assert [budget.take(300) for _ in range(5)] == [0, 0, 0, 10, 20]
+    assert budget.take(25) == 30
+    clock[0] = 20
+    assert budget.take(25) == 10
 
 
-def test_a_budget_is_kept_before_the_service_has_to_say_no() -> None:
-    """In no stretch of a minute are there more requests than the rate allows, and its burst."""
-    now = 0.0
-    budget, sent = Budget(Rate(requests=60, per=60), lambda: now), []
-    while now < 300:
-        now += budget.take()
-        sent.append(now)
-    for start in range(0, 240, 7):
-        assert sum(start <= each < start + 60 for each in sent) <= 60 + 6 + 1
-    assert len(sent) >= 300, "and it is used up"
+def test_what_a_service_has_left_is_spread_over_the_time_until_there_is_more() -> None:
+    """With 4 of 100 left for 40 seconds, one goes every ten; with none, none goes."""
+    clock = [0.0]
+    budget = Budget(None, lambda: clock[0])
+    budget.heard(Allowance(remaining=50, limit=100, seconds=40))
+    assert [budget.take(300) for _ in range(3)] == [0, 0, 0]
+    budget.heard(Allowance(remaining=4, limit=100, seconds=40))
+    assert [budget.take(300) for _ in range(3)] == [0, 10, 20]
+    budget.heard(Allowance(remaining=0, limit=100, seconds=40))
+    assert budget.take(300) == 40
+
+
+def client(service: Service, auth: Auth | None, kit: Kit | None = None, **how: Any) -> RESTClient:
+    """DLT's client, as sources use it."""
+    session = open_session(kit or Kit(), "desk", auth, **how)
+    pages = JSONResponseCursorPaginator(cursor_path="next", cursor_param="page")
+    return RESTClient(service.url, session=session, paginator=pages, data_selector="items")
+
+
+def test_a_token_that_dies_behind_rate_limits_loses_and_doubles_no_page() -> None:
+    """Of 200 pages each comes once, though every seventh request is 429 and the token ends."""
+    served: Counter[int] = Counter()
+    count = [0]
+
+    def answer(asked: Asked) -> Answer:
+        count[0] += 1
+        if count[0] % 7 == 0:
+            return Answer(429, "", {"Retry-After": "0"})
+        page = int(asked.query.get("page", 1))
+        good = "token-1" if page <= 100 else "token-2"
+        if asked.headers["Authorization"] != f"Bearer {good}":
+            return Answer(401)
+        served[page] += 1
+        return Answer(200, {"items": [{"id": page}], "next": page + 1 if page < 200 else None})
+
+    with serving(answer) as service:
+        found = [row["id"] for page in client(service, OAUTH).paginate("/rows") for row in page]
+    assert found == list(range(1, 201))
+    assert set(served.values()) == {1}
+
+
+def test_a_second_refused_token_wants_somebody_to_sign_in() -> None:
+    """A new token is tried once, not for ever."""
+    with (
+        serving(lambda _: Answer(401)) as service,
+        pytest.raises(SignInNeeded, match="sluice connect desk"),
+    ):
+        client(service, OAUTH).get("/rows")
+    assert [each.headers["Authorization"] for each in service.asked] == [
+        "Bearer token-1",
+        "Bearer token-2",
+    ]
+
+
+def test_githubs_403_waits_until_the_reset() -> None:
+    """The reset is a moment; the request goes again after it, and not before."""
+    reset = int(time.time()) + 2
+
+    def answer(asked: Asked) -> Answer:
+        if time.time() < reset:
+            left = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(reset)}
+            return Answer(403, {"message": "API rate limit exceeded"}, left)
+        return Answer(200, {})
+
+    with serving(answer) as service:
+        assert client(service, None, dialect=Dialect.GITHUB).get("/rows").ok
+    assert len(service.asked) == 2 and time.time() >= reset
+
+
+def test_a_wait_that_is_too_long_gives_the_worker_back() -> None:
+    """Whoever started the run learns after how many seconds to come again."""
+    with (
+        serving(lambda _: Answer(429, "", {"Retry-After": "900"})) as service,
+        pytest.raises(SourceBusy) as caught,
+    ):
+        client(service, None, rate=Rate(100, 1.0, longest_wait=5)).get("/rows")
+    assert caught.value.after == 900 and len(service.asked) == 1
+
+
+def test_slacks_refusals_come_with_200() -> None:
+    """A missing scope is an error that names it, not an empty page."""
+    refusal = {"ok": False, "error": "missing_scope", "needed": "channels:read"}
+    with (
+        serving(lambda _: Answer(200, refusal)) as service,
+        pytest.raises(SourceRefused, match="channels:read"),
+    ):
+        client(service, OAUTH, dialect=Dialect.SLACK).get("/conversations.list")
+
+
+def test_a_service_that_breaks_for_a_moment_is_asked_again() -> None:
+    """Two 500s are nobody's business."""
+    answers = iter([Answer(500), Answer(502), Answer(200, {"items": []})])
+    with serving(lambda _: next(answers)) as service:
+        assert client(service, None).get("/rows").json() == {"items": []}
+
+
+def test_one_that_does_not_answer_is_unavailable() -> None:
+    """Nobody listens: an error with the address, after a few attempts."""
+    with serving(lambda _: Answer(200)) as service:
+        pass
+    with pytest.raises(SourceUnavailable, match=r"GET 127\.0\.0\.1:\d+/rows: no connection"):
+        client(service, None).get("/rows")
+
+
+AUTHS: list[Auth] = [
+    ApiKey(connection="service"),
+    ApiKey(connection="service", name="key", place="query"),
+    Basic(connection="service"),
+    Bearer(connection="service"),
+    OAUTH,
+]
+
+
+@pytest.mark.parametrize("auth", AUTHS, ids=lambda auth: type(auth).__name__)
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_no_secret_is_in_an_error_or_a_log(
+    auth: Auth, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even where the service repeats what it was sent."""
+    caplog.set_level(logging.DEBUG)
+
+    def answer(asked: Asked) -> Answer:
+        return Answer(status, {"message": f"bad {dict(asked.headers)} {asked.query}"})
+
+    with serving(answer) as service, pytest.raises(SourceError) as caught:
+        list(client(service, auth).paginate("/rows", params={"q": "x"}))
+    said = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert f"/rows answered {status}" in str(caught.value) and "?" not in str(caught.value)
+    for secret in ("a-made-up-key", "token-1", "token-2", "c2x1aWNlOmEtbWFkZS11cC1rZXk="):
+        assert secret not in said
+    assert service.asked and all(
+        "Authorization" in each.headers or "X-API-Key" in each.headers or "key" in each.query
+        for each in service.asked
+    )
+
+
+@pytest.mark.parametrize("auth", AUTHS[:4], ids=lambda auth: type(auth).__name__)
+def test_a_refused_key_is_refused_at_once(auth: Auth) -> None:
+    """A key that is wrong once is wrong: the connection is named, nothing is tried again."""
+    with (
+        serving(lambda _: Answer(401)) as service,
+        pytest.raises(SourceRefused, match="Airflow connection service"),
+    ):
+        client(service, auth).get("/rows")
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("auth", AUTHS, ids=lambda auth: type(auth).__name__)
+def test_a_redirect_to_another_host_carries_no_credential(auth: Auth) -> None:
+    """Nor does the way back from there; within the host it does."""
+
+    def elsewhere(asked: Asked) -> Answer:
+        return Answer(302, "", {"Location": f"{home.url}/back"})
+
+    def answer(asked: Asked) -> Answer:
+        there = {"/here": "/there", "/there": f"{other.url}/file"}.get(asked.path)
+        return Answer(302, "", {"Location": there}) if there else Answer(200, {})
+
+    with serving(elsewhere) as other, serving(answer) as home:
+        response = client(home, auth).get("/here")
+    signed = [
+        bool({"Authorization", "X-API-Key"} & each.headers.keys() or "key" in each.query)
+        for each in [*home.asked, *other.asked]
+    ]
+    assert home.paths == ["/here", "/there", "/back"] and other.paths == ["/file"]
+    assert signed == [True, True, False, False]
+    assert "a-made-up-key" not in f"{response.url}{response.request.headers}"
+
+
+def test_a_link_to_a_host_that_was_not_named_gets_no_credential() -> None:
+    """A page may say that the next one is anywhere."""
+    with serving(lambda _: Answer(200, {})) as home, serving(lambda _: Answer(200, {})) as other:
+        session = open_session(Kit(), "desk", Bearer(connection="service"), origins=[home.url])
+        for service in (home, other):
+            session.get(f"{service.url}/rows")
+    assert "Authorization" in home.asked[0].headers
+    assert "Authorization" not in other.asked[0].headers

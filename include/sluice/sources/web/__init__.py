@@ -1,12 +1,12 @@
-"""How a service is spoken to over HTTP: signed in, no faster than it allows, and patiently.
+"""How any source behind HTTP is spoken to: its limits, its credentials, and what its answers mean.
 
-verdicts   what an answer means, in each service's own words
-budget     how many requests may be sent, and when
-session    a ``requests`` session that does all of it, under whatever library sends
+verdicts   what an answer means, by the dialect of the service; pure
+budget     how fast requests may go
+session    a requests.Session that waits, signs in and tries again by itself
 """
 
-from sluice.sources.web.budget import Rate
+from sluice.sources.web.budget import Budget, Rate
 from sluice.sources.web.session import open_session
 from sluice.sources.web.verdicts import Dialect
 
-__all__ = ["Dialect", "Rate", "open_session"]
+__all__ = ["Budget", "Dialect", "Rate", "open_session"]

@@ -1,188 +1,227 @@
-"""What an answer means: pure decisions, in each service's own words.
-
-Sources, all read in November 2026:
-
-* RFC 9110 10.2.3 (Retry-After), RFC 6585 (429)
-* GitHub, "Rate limits for the REST API": 403 or 429 with ``x-ratelimit-remaining: 0`` and
-  ``x-ratelimit-reset`` in epoch seconds; secondary limits say so, and want a minute
-* Slack, "Rate limits" and "Errors": 429 with Retry-After; ``ok: false`` with 200 otherwise
-* Google Drive, "Resolve errors": 403 with a reason that is about limits, or one that is not
-* Matrix client-server API 1.11, 5.1: 429 ``M_LIMIT_EXCEEDED`` with ``retry_after_ms``
-"""
+"""What an answer means: the same refusal is a 403 here, a 429 there, and a 200 elsewhere."""
 
 from __future__ import annotations
 
-import email.utils
 import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
 
-_MINUTE = 60.0  # seconds; what GitHub asks for where it says nothing else
-_WAITS = {
+_LENGTH = 200  # characters of what a service says
+_SECONDARY = 60.0  # seconds that GitHub asks for where it names none
+_EPOCH = 1e9  # a larger number is a moment, a smaller one a while
+_PASSING = {408, 425}
+_SLACK_SIGN_IN = {
+    "invalid_auth",
+    "not_authed",
+    "token_revoked",
+    "token_expired",
+    "account_inactive",
+}
+_GOOGLE_LIMITS = {
     "rateLimitExceeded",
     "userRateLimitExceeded",
     "quotaExceeded",
-    "sharingRateLimitExceeded",
     "RATE_LIMIT_EXCEEDED",
 }
-_SIGNED_OUT = {"invalid_auth", "not_authed", "token_revoked", "token_expired", "account_inactive"}
+_MATRIX_SIGN_IN = {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}
 
 
-class Dialect(enum.Enum):
-    """Whose words are spoken."""
+class Dialect(enum.StrEnum):
+    """How a service says what it will not do."""
 
-    PLAIN = "plain"
+    GENERIC = "generic"
     GITHUB = "github"
     SLACK = "slack"
     GOOGLE = "google"
     MATRIX = "matrix"
 
 
-class Meaning(enum.Enum):
-    """What to do about an answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one answer means."""
 
-    FINE = "take it"
-    WAIT = "ask again when the service says so"
-    BROKEN = "ask again, a few times"
-    SIGNED_OUT = "the token is not good (any more)"
-    REFUSED = "it will not, however often it is asked"
+    kind: Literal["fine", "wait", "unauthorized", "refused", "broken"]
+    seconds: float | None = None  # of a wait; None: the service does not say
+    why: str = ""  # in one line, of what was refused or broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What an answer means, and why."""
+class Allowance:
+    """What a service says that it still takes."""
 
-    meaning: Meaning
-    why: str = ""
-    after: float | None = None  # seconds, where the service said how long
+    remaining: int  # requests
+    limit: int | None  # of how many
+    seconds: float  # until there are that many again
 
 
-def judge(
-    dialect: Dialect, status: int, headers: Mapping[str, str], body: bytes, now: float
+def judged(
+    dialect: Dialect, status: int, headers: Mapping[str, str], body: str, now: datetime
 ) -> Verdict:
-    """Say what an answer means.
+    """Return what an answer means.
 
     Args:
-        dialect: whose words it is in.
+        dialect: the service's.
         status: HTTP's.
-        headers: in any case, as ``requests`` has them.
-        body: of which only errors are read.
-        now: epoch seconds.
+        headers: of the answer, in any case.
+        body: its text; of one that is fine it is only looked at where the dialect hides errors.
+        now: aware.
     """
-    if dialect is Dialect.SLACK and status == 200:
-        return _slack(body)
+    lower = {name.lower(): value for name, value in headers.items()}
+    found = _parsed(body) if status >= 400 or dialect is Dialect.SLACK else {}
+    special = None
+    match dialect:
+        case Dialect.GITHUB:
+            special = _github(status, lower, body, now)
+        case Dialect.SLACK:
+            special = _slack(status, lower, found, now)
+        case Dialect.GOOGLE:
+            special = _google(status, lower, found, now)
+        case Dialect.MATRIX:
+            special = _matrix(status, lower, found, now)
+    return special or _generic(status, lower, found, body, now)
+
+
+def allowance(headers: Mapping[str, str], now: datetime) -> Allowance | None:
+    """Return what the headers say of what is left; None where they do not."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    remaining, limit = _number(lower, "x-ratelimit-remaining"), _number(lower, "x-ratelimit-limit")
+    seconds = _until_reset(lower, now)
+    if remaining is None or seconds is None:
+        return None
+    return Allowance(remaining=int(remaining), limit=int(limit) if limit else None, seconds=seconds)
+
+
+def _generic(
+    status: int, headers: Mapping[str, str], found: Mapping[str, Any], body: str, now: datetime
+) -> Verdict:
     if status < 400:
-        return Verdict(meaning=Meaning.FINE)
-    why = f"answered {status}"
-    said = _json(body)
-    if status == 429 or _limited(dialect, status, headers, body, said):
-        return Verdict(meaning=Meaning.WAIT, why=why, after=_pause(dialect, headers, said, now))
-    if status == 401 or (dialect is Dialect.MATRIX and said.get("errcode") == "M_UNKNOWN_TOKEN"):
-        return Verdict(meaning=Meaning.SIGNED_OUT, why=why)
-    if status == 503 and "retry-after" in _lower(headers):
-        return Verdict(meaning=Meaning.WAIT, why=why, after=_pause(dialect, headers, said, now))
-    if status >= 500 or status == 408:
-        return Verdict(meaning=Meaning.BROKEN, why=why)
-    return Verdict(meaning=Meaning.REFUSED, why=f"{why}{_reason(said)}")
+        return Verdict(kind="fine")
+    if status == 401:
+        return Verdict(kind="unauthorized", why=_said(found, body))
+    if status == 429:
+        after = _retry_after(headers, now)
+        return Verdict(kind="wait", seconds=_until_reset(headers, now) if after is None else after)
+    if status == 503 and (after := _retry_after(headers, now)) is not None:
+        return Verdict(kind="wait", seconds=after)
+    if status >= 500 or status in _PASSING:
+        return Verdict(kind="broken", why=_said(found, body))
+    return Verdict(kind="refused", why=_said(found, body))
 
 
-def remaining(headers: Mapping[str, str]) -> tuple[int, float] | None:
-    """How many requests are left, and the epoch seconds at which there are more again."""
-    found = _lower(headers)
+def _github(status: int, headers: Mapping[str, str], body: str, now: datetime) -> Verdict | None:
+    if status not in {403, 429}:
+        return None
+    if (after := _retry_after(headers, now)) is not None:
+        return Verdict(kind="wait", seconds=after)
+    if headers.get("x-ratelimit-remaining", "").strip() == "0":
+        return Verdict(kind="wait", seconds=_until_reset(headers, now))
+    if "secondary rate limit" in body.lower():
+        return Verdict(kind="wait", seconds=_SECONDARY)
+    return None
+
+
+def _slack(
+    status: int, headers: Mapping[str, str], found: Mapping[str, Any], now: datetime
+) -> Verdict | None:
+    if status != 200 or found.get("ok") is not False:
+        return None
+    error = str(found.get("error") or "it gave no reason")
+    if error in {"ratelimited", "rate_limited"}:
+        return Verdict(kind="wait", seconds=_retry_after(headers, now))
+    kind: Literal["unauthorized", "refused"] = (
+        "unauthorized" if error in _SLACK_SIGN_IN else "refused"
+    )
+    needed = found.get("needed")
+    return Verdict(kind=kind, why=_cut(f"{error}, it needs {needed}" if needed else error))
+
+
+def _google(
+    status: int, headers: Mapping[str, str], found: Mapping[str, Any], now: datetime
+) -> Verdict | None:
+    error = found.get("error")
+    if status != 403 or not isinstance(error, dict):
+        return None
+    lines = [*_list(error.get("errors")), *_list(error.get("details"))]
+    reasons = {line.get("reason") for line in lines if isinstance(line, dict)}
+    if reasons & _GOOGLE_LIMITS:
+        return Verdict(kind="wait", seconds=_retry_after(headers, now))
+    named = ", ".join(sorted(str(each) for each in reasons if each))
+    said = str(error.get("message") or "")
+    return Verdict(kind="refused", why=_cut(f"{named}: {said}" if named else said))
+
+
+def _matrix(
+    status: int, headers: Mapping[str, str], found: Mapping[str, Any], now: datetime
+) -> Verdict | None:
+    code = found.get("errcode")
+    if status < 400:
+        return None
+    if code in _MATRIX_SIGN_IN:
+        return Verdict(kind="unauthorized", why=str(code))
+    if code == "M_LIMIT_EXCEEDED":
+        after, said = _retry_after(headers, now), found.get("retry_after_ms")
+        if after is None and isinstance(said, int | float):
+            after = max(said / 1000, 0.0)
+        return Verdict(kind="wait", seconds=after)
+    return None
+
+
+def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds; the header has them, or a date (RFC 9110, 10.2.3)."""
+    if (seconds := _number(headers, "retry-after")) is not None:
+        return max(seconds, 0.0)
     try:
-        left, reset = int(found["x-ratelimit-remaining"]), float(found["x-ratelimit-reset"])
+        moment = parsedate_to_datetime(headers["retry-after"])
     except (KeyError, ValueError):
         return None
-    return (left, reset) if reset > 1e9 else None  # some say seconds from now, or milliseconds
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max((moment - now).total_seconds(), 0.0)
 
 
-def _limited(
-    dialect: Dialect, status: int, headers: Mapping[str, str], body: bytes, said: Mapping[str, Any]
-) -> bool:
-    if status != 403:
-        return False
-    if dialect is Dialect.GITHUB:
-        found = _lower(headers)
-        return (
-            found.get("x-ratelimit-remaining") == "0"
-            or "retry-after" in found
-            or b"secondary rate limit" in body
-        )
-    return dialect is Dialect.GOOGLE and bool(_WAITS & _google_reasons(said))
-
-
-def _pause(
-    dialect: Dialect, headers: Mapping[str, str], said: Mapping[str, Any], now: float
-) -> float | None:
-    found = _lower(headers)
-    if (after := _retry_after(found.get("retry-after"), now)) is not None:
-        return after
-    if isinstance(milliseconds := said.get("retry_after_ms"), int | float):
-        return float(milliseconds) / 1000
-    left = remaining(headers)
-    if left is not None and left[0] == 0:
-        return max(0.0, left[1] - now) + 1.0  # their clock and ours
-    return _MINUTE if dialect is Dialect.GITHUB else None
-
-
-def _retry_after(text: str | None, now: float) -> float | None:
-    if text is None:
+def _until_reset(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds; services give the moment, in seconds or milliseconds, or the while until it."""
+    reset = _number(headers, "x-ratelimit-reset")
+    if reset is None:
         return None
+    if reset > _EPOCH:
+        reset = (reset / 1000 if reset > 1000 * _EPOCH else reset) - now.timestamp()
+    return max(reset, 0.0)
+
+
+def _number(headers: Mapping[str, str], name: str) -> float | None:
     try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
-    except ValueError:
+        value = float(headers[name])
+    except (KeyError, ValueError):
         return None
+    return value if abs(value) < 1e15 else None  # nor is NaN or infinity a number of seconds
 
 
-def _slack(body: bytes) -> Verdict:
-    said = _json(body)
-    error = said.get("error")
-    if said.get("ok") is not False:
-        return Verdict(meaning=Meaning.FINE)
-    if error == "ratelimited":
-        return Verdict(meaning=Meaning.WAIT, why="ratelimited")
-    if error in _SIGNED_OUT:
-        return Verdict(meaning=Meaning.SIGNED_OUT, why=str(error))
-    if error in {"internal_error", "service_unavailable", "fatal_error", "request_timeout"}:
-        return Verdict(meaning=Meaning.BROKEN, why=str(error))
-    needed = said.get("needed")
-    return Verdict(
-        meaning=Meaning.REFUSED, why=f"{error}{f', it needs {needed}' if needed else ''}"
-    )
-
-
-def _google_reasons(said: Mapping[str, Any]) -> set[str]:
-    error = said.get("error")
-    if not isinstance(error, dict):
-        return set()
-    lists = [error.get("errors"), error.get("details")]
-    lines = [each for some in lists if isinstance(some, list) for each in some]
-    return {str(each.get("reason")) for each in lines if isinstance(each, dict)}
-
-
-def _reason(said: Mapping[str, Any]) -> str:
-    """The service's own short word for a refusal, if it has one."""
-    if reasons := sorted(_google_reasons(said) - {"None"}):
-        return f" ({reasons[0][:60]})"
-    for name in ("errcode", "code", "message", "error"):
-        if isinstance(found := said.get(name), str):
-            return f" ({found[:60]})"
-    return ""
-
-
-def _json(body: bytes) -> Mapping[str, Any]:
+def _parsed(body: str) -> Mapping[str, Any]:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+def _said(found: Mapping[str, Any], body: str) -> str:
+    """What the service says of an error, in one line; a page of HTML says nothing."""
+    error = found.get("error")
+    inner = error.get("message") if isinstance(error, dict) else error
+    said = found.get("message") or inner or found.get("detail") or found.get("error_description")
+    if not said and "<" not in body[:100] and not found:
+        said = body
+    return _cut(str(said or ""))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _cut(text: str) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LENGTH else line[: _LENGTH - 1] + "…"
