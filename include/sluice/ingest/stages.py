@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from sluice import landing, validation
 from sluice.catalog import drift, runs
+from sluice.ingest.breaking import unless_paused
 from sluice.ingest.pipeline import Pipeline, exclusive
 from sluice.ingest.progress import Progress
 from sluice.ingest.publishing import publish
@@ -51,11 +52,12 @@ def extract(
 
     Raises:
         SourceUnavailable: the source does not answer.
+        SourceBusy: it is left alone for a while, after failures or because it said so.
         SchemaDrift: a column that the source cannot do without is gone.
     """
     progress = progress or Progress()
     with exclusive(pipeline, source.name, source.kind, source.policy, run_id):
-        with progress.stage("extract"):
+        with progress.stage("extract"), unless_paused(pipeline.catalog, source.name):
             _record_drift(pipeline, source, run_id)
             kit = pipeline.kit(source.name)
             load = landing.land(source, pipeline.zone, window, kit=kit, whole=whole)
