@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sluice.settings import Settings
@@ -46,3 +47,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_changelog_knows_this_version() -> None:
     """What is unreleased has a heading to be written under."""
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_documented_api_is_two_dags_in_under_40_lines() -> None:
+    """What the page shows can be put into a file as it is."""
+    page = (ROOT / "docs" / "add-a-source.md").read_text()
+    found = re.search(r"## An API.*?```python\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    assert len(found[1].splitlines()) < 40
+    names: dict[str, Any] = {"__doc__": "# Tracker\n"}
+    exec(found[1], names)  # noqa: S102  # it is our own documentation
+    assert names["dag"].dag_id == "tracker"
+    assert names["permissions"].dag_id == "tracker_permissions"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import field as made
+from dataclasses import field as default
 from typing import Any
 
 from sluice.errors import BadInput, ConfigurationError
@@ -41,7 +41,7 @@ class Container:
     members_path: str
     records: str = "$"
     principal: str = "user:{email}"
-    pages: Pages = made(default_factory=OnePage)  # a field is the record's, here
+    pages: Pages = default(default_factory=OnePage)
 
 
 @dataclass(frozen=True, slots=True)
