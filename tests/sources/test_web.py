@@ -240,10 +240,11 @@ def test_a_refused_key_is_refused_at_once(auth: Auth) -> None:
 
 @pytest.mark.parametrize("auth", AUTHS, ids=lambda auth: type(auth).__name__)
 def test_a_redirect_to_another_host_carries_no_credential(auth: Auth) -> None:
-    """Nor does the way back from there; within the host it does."""
+    """Nor does the way on and back from there; within the host it does."""
 
     def elsewhere(asked: Asked) -> Answer:
-        return Answer(302, "", {"Location": f"{home.url}/back"})
+        further = "/further" if asked.path == "/file" else f"{home.url}/back"
+        return Answer(302, "", {"Location": further})
 
     def answer(asked: Asked) -> Answer:
         there = {"/here": "/there", "/there": f"{other.url}/file"}.get(asked.path)
@@ -255,8 +256,8 @@ def test_a_redirect_to_another_host_carries_no_credential(auth: Auth) -> None:
         bool({"Authorization", "X-API-Key"} & each.headers.keys() or "key" in each.query)
         for each in [*home.asked, *other.asked]
     ]
-    assert home.paths == ["/here", "/there", "/back"] and other.paths == ["/file"]
-    assert signed == [True, True, False, False]
+    assert home.paths == ["/here", "/there", "/back"] and other.paths == ["/file", "/further"]
+    assert signed == [True, True, False, False, False]
     assert "a-made-up-key" not in f"{response.url}{response.request.headers}"
 
 

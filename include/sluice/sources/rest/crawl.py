@@ -212,4 +212,7 @@ def _total(body: Any, pages: Offset) -> int | None:
     from dlt.common import jsonpath
 
     found = jsonpath.find_values(pages.total, body) if pages.total else []
-    return int(found[0]) if found else None
+    try:
+        return int(found[0]) if found else None
+    except (TypeError, ValueError):
+        return None  # it announces nothing that could be counted
