@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from sluice import landing
-from sluice.catalog import Catalog, changes
+from sluice.catalog import Catalog, changes, streams
 from sluice.ingest.kit import Kit, no_connections
 from sluice.ingest.watching import watch
 from sluice.landing import Zone
@@ -144,11 +144,17 @@ def watching(table: Followed) -> Iterator[list[float]]:
     )
     thread.start()
     try:
-        wait_until(lambda: rings)
+        wait_until(lambda: rings or not _begun_anew(table))
         yield rings
     finally:
         stop.set()
         thread.join()
+
+
+def _begun_anew(table: Followed) -> bool:
+    """Whether the stream has no place yet."""
+    with table.catalog.begin() as connection:
+        return not streams.known(connection, table.source.name)
 
 
 def wait_until(true: Callable[[], Any]) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from following import Followed, followed, wait_until, watching
 from sluice import landing
-from sluice.catalog import Catalog
+from sluice.catalog import Catalog, changes
+from sluice.catalog.changes import Noted
 from sluice.errors import ConfigurationError
 from sluice.landing import Zone
+from sluice.model import Window
 from sluice.sources import Replication, SqlTable
 from sluice.sources.replication import ensure, health
 from sluice.stack import postgres
@@ -164,8 +168,6 @@ def test_what_cannot_be_followed_is_refused_with_the_cure(
     table: Followed, wrong: dict[str, str], cure: str
 ) -> None:
     """A column that is no key, a table that is not there."""
-    from dataclasses import replace
-
     with pytest.raises(ConfigurationError, match=cure):
         ensure(replace(table.where, **wrong))
 
@@ -196,3 +198,60 @@ def test_reading_a_change_proves_the_age_of_every_permission(table: Followed) ->
     assert load.listing.gone == frozenset()
     assert load.listing.current
     assert load.listing.acls.keys() == {"hall"}
+
+
+def test_an_edit_that_moves_no_cursor_is_read_by_a_whole_reading(table: Followed) -> None:
+    """Whatever the cursor column says: a stream that lost its place has every row read."""
+    source = replace(table.source, cursor="stamp")
+    table.execute("ALTER TABLE note ADD COLUMN stamp timestamptz DEFAULT '2020-01-01'")
+    table.execute("INSERT INTO note VALUES (9, 'nine', '', 'hall', now())")
+    landing.land(source, table.zone, kit=table.kit())
+    table.execute("UPDATE note SET body = 'edited, and nobody touched stamp' WHERE id = 1")
+    with table.catalog.begin() as connection:
+        changes.note(connection, source.name, [Noted(key=None, op="all")])
+    table.source = source
+    table.land()
+    assert table.landed()["1"]["body"] == "edited, and nobody touched stamp"
+
+
+def test_a_backfill_leaves_what_was_noted_to_the_next_run(table: Followed) -> None:
+    """It reads rows inside its window alone; an edit outside it still waits."""
+    with watching(table):
+        table.settle()
+        table.execute("UPDATE note SET title = 'outside' WHERE id = 1")
+        wait_until(table.noted)
+        kit = table.kit()
+        window = Window(datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 2, tzinfo=UTC))
+        kit.landed(landing.land(table.source, table.zone, window, kit=kit).load_id)
+        assert table.noted() == 1
+
+
+def test_a_follower_killed_right_after_it_made_its_slot_compares_every_id(table: Followed) -> None:
+    """The slot is healthy when it comes back, and what came before it is still unknown."""
+    ensure(table.where)
+    with watching(table):
+        wait_until(table.noted)
+        table.land()
+        assert table.landed() == table.table()
+
+
+def test_a_table_taken_out_of_the_publication_is_published_and_compared(table: Followed) -> None:
+    """Somebody tidied up; what changed meanwhile was told to nobody."""
+    with watching(table):
+        table.settle()
+    table.execute(f"ALTER PUBLICATION {table.where.publication} DROP TABLE note")
+    table.execute("DELETE FROM note WHERE id = 2")
+    with watching(table):
+        wait_until(table.noted)
+        table.land()
+        assert table.landed().keys() == {"1"}
+
+
+def test_a_key_that_the_column_can_no_longer_hold_is_gone(table: Followed) -> None:
+    """Its type changed since the row was noted; the others are read all the same."""
+    table.land()
+    with table.catalog.begin() as connection:
+        noted = [Noted(key=each, op="upsert") for each in ("one", "9" * 30, "2")]
+        changes.note(connection, table.source.name, noted)
+    table.land()
+    assert table.landed().keys() == {"1", "2"}

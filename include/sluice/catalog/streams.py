@@ -27,3 +27,23 @@ def note(
         ),
         {"source": source, "position": position, "behind": behind, "trouble": trouble},
     )
+
+
+def begin_anew(connection: sa.Connection, source: str) -> None:
+    """Forget the stream: until it is noted again, what came before it may be unknown."""
+    connection.execute(
+        sa.text("DELETE FROM sluice.stream WHERE source = :source"), {"source": source}
+    )
+
+
+def known(connection: sa.Connection, source: str) -> bool:
+    """Whether the stream is followed from a point up to which everything was compared."""
+    return bool(
+        connection.execute(
+            sa.text(
+                "SELECT EXISTS (SELECT FROM sluice.stream WHERE source = :source"
+                " AND position <> '')"
+            ),
+            {"source": source},
+        ).scalar_one()
+    )

@@ -48,9 +48,17 @@ def watch(catalog: Catalog, where: Place, ring: Callable[[], None], stop: Event)
 
 
 def _follow(catalog: Catalog, where: Place, ring: Callable[[], None], stop: Event) -> None:
-    if replication.ensure(where):
-        with catalog.begin() as connection:  # what came before the slot is in no stream
+    def renewing() -> None:
+        with catalog.begin() as connection:
+            streams.begin_anew(connection, where.source)
+
+    replication.ensure(where, renewing)
+    with catalog.begin() as connection:
+        known = streams.known(connection, where.source)
+        if not known:  # what came before the slot is in no stream
             changes.note(connection, where.source, [Noted(key=None, op="all")])
+            streams.note(connection, where.source, position="0/0")
+    if not known:
         ring()
 
     def note(found: Changes, position: int, at: datetime | None) -> None:

@@ -7,6 +7,7 @@ times are all the same here. A key that is not found has left.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +50,23 @@ class ChangedRows(SqlReading):
 
     def _found(self, connection: sa.Connection, table: sa.Table) -> Iterator[sa.RowMapping]:
         key = table.c[self._source.key]
-        for start in range(0, len(self._wanted), _BATCH):
+        kind = sa.BigInteger() if isinstance(key.type, sa.Integer) else key.type
+        speakable = [each for each in self._wanted if _speaks(key.type, each)]
+        for start in range(0, len(speakable), _BATCH):
+            some = speakable[start : start + _BATCH]
             # The server reads the keys: it wrote them, too.
-            some = self._wanted[start : start + _BATCH]
-            keys = sa.cast(sa.cast(some, ARRAY(sa.Text)), ARRAY(key.type))
+            keys = sa.cast(sa.cast(some, ARRAY(sa.Text)), ARRAY(kind))
             query = sa.select(table).where(key == sa.any_(keys))
             yield from connection.execute(query).mappings()
+
+
+def _speaks(kind: Any, key: str) -> bool:
+    """Whether a key can be one of this type: it may have had another when the row was noted."""
+    try:
+        if isinstance(kind, sa.Integer):
+            return abs(int(key)) < 2**63
+        if isinstance(kind, sa.Uuid):
+            return bool(uuid.UUID(key))
+    except ValueError:
+        return False
+    return True

@@ -137,10 +137,12 @@ class SqlTable:
         from sluice.sources.sql_changes import ChangedRows
         from sluice.sources.sql_reading import SqlReading, incremental
 
-        noted = kit.changes() if self.changes else ()
-        if self.changes and not whole and window is None and all(c.op != "all" for c in noted):
-            changed = ChangedRows(self, noted)
-            return four(changed, gone=changed.gone, current=True)
+        if self.changes and window is None:  # a window leaves what was noted to the next run
+            noted = kit.changes()
+            if not whole and all(each.op != "all" for each in noted):
+                changed = ChangedRows(self, noted)
+                return four(changed, gone=changed.gone, current=True)
+            return four(SqlReading(self, None))  # every row: no cursor knows what the stream lost
         cursor = incremental() if window is None and self.cursor else None
         return four(SqlReading(self, window), cursor=cursor)
 

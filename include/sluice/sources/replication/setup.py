@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -64,10 +64,16 @@ def place(source: SqlTable) -> Place:
     )
 
 
-def ensure(where: Place) -> bool:
-    """Make the publication and the slot unless they are there; say whether the slot is new.
+def ensure(where: Place, renewing: Callable[[], object] = lambda: None) -> bool:
+    """Make the publication and the slot unless they are there; say whether anything was new.
 
-    A new slot sees changes from now on: whoever reads it compares every id once.
+    A new slot, and one of a table that was not published, sees changes from now on: whoever reads
+    it compares every id once.
+
+    Args:
+        where: the table, and what its publication and slot are called.
+        renewing: called before anything is made, to note that every id is to be compared: whoever
+            is killed right after making it must find that out.
 
     Raises:
         ConfigurationError: the server or the table cannot be followed; the message has the cure.
@@ -75,13 +81,18 @@ def ensure(where: Place) -> bool:
     """
     with _connected(where) as cursor:
         _check(cursor, where)
-        _publish(cursor, where)
+        unpublished = _unpublished(cursor, where)
         cursor.execute(
             "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", [where.slot]
         )
         found = cursor.fetchone()
-        if found is not None and found[0] != "lost":
+        there = found is not None and found[0] != "lost"
+        if there and not unpublished:
             return False
+        renewing()
+        _publish(cursor, where, unpublished)
+        if there:
+            return True
         if found is not None:
             cursor.execute("SELECT pg_drop_replication_slot(%s)", [where.slot])
         cursor.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [where.slot])
@@ -116,23 +127,27 @@ def health(where: Place) -> Health:
     return Health(behind=behind)
 
 
-def _publish(cursor: Any, where: Place) -> None:
-    """Have the publication tell of every table that is followed."""
+def _unpublished(cursor: Any, where: Place) -> list[str]:
+    """The tables that the publication does not tell of."""
+    cursor.execute(
+        "SELECT tablename FROM pg_publication_tables WHERE pubname = %s AND schemaname = %s",
+        [where.publication, where.schema],
+    )
+    told = {name for (name,) in cursor.fetchall()}
+    return [each for each in (where.table, *where.acl_tables) if each not in told]
+
+
+def _publish(cursor: Any, where: Place, tables: list[str]) -> None:
+    """Have the publication, which is made if need be, tell of these tables too."""
     from psycopg2 import sql
 
     publication = sql.Identifier(where.publication)
     cursor.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", [where.publication])
     if cursor.fetchone() is None:
         cursor.execute(sql.SQL("CREATE PUBLICATION {}").format(publication))
-    cursor.execute(
-        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s",
-        [where.publication],
-    )
-    told = set(cursor.fetchall())
-    for table in (where.table, *where.acl_tables):
-        if (where.schema, table) not in told:
-            name = sql.Identifier(where.schema, table)
-            cursor.execute(sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, name))
+    for table in tables:
+        name = sql.Identifier(where.schema, table)
+        cursor.execute(sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, name))
 
 
 def _check(cursor: Any, where: Place) -> None:
