@@ -27,7 +27,18 @@ def remove(connection: sa.Connection, source: str) -> None:
             sa.text(f"UPDATE sluice.{table} SET {column} = NULL WHERE source = :source"),  # noqa: S608  # constants
             chosen,
         )
-    for table in ("account", "address"):
-        connection.execute(sa.text(f"DELETE FROM sluice.{table} WHERE source = :source"), chosen)  # noqa: S608  # constants
     permissions.replace_source(connection, source, {}, [], [], datetime.now(UTC))
-    connection.execute(sa.text("DELETE FROM sluice.source WHERE source = :source"), chosen)
+    for statement in _FORGET:
+        connection.execute(sa.text(statement), chosen)
+
+
+_FORGET = (  # whose accounts are whose, what it was signed in to by, what has changed, and itself
+    "DELETE FROM sluice.account WHERE source = :source",
+    "DELETE FROM sluice.address WHERE source = :source",
+    "DELETE FROM sluice.consent WHERE source = :source",
+    "DELETE FROM sluice.token WHERE source = :source",
+    "DELETE FROM sluice.data_key WHERE source = :source",
+    "DELETE FROM sluice.change WHERE source = :source",
+    "DELETE FROM sluice.stream WHERE source = :source",
+    "DELETE FROM sluice.source WHERE source = :source",
+)

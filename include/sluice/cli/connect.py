@@ -59,7 +59,7 @@ def _connect(pipeline: Pipeline, source: Source, *, wait: bool) -> str:
 
     auth = getattr(source, "auth", None)
     if getattr(source, "changes", None):
-        return _followed(source)
+        return _followed(pipeline, source)
     if auth is None or isinstance(auth, ApiKey | Basic | Bearer):
         return "nothing to sign in to; `sluice source check` tries what it is reached by"
     register(pipeline, source)
@@ -69,11 +69,16 @@ def _connect(pipeline: Pipeline, source: Source, *, wait: bool) -> str:
     return "connected"
 
 
-def _followed(source: Any) -> str:
+def _followed(pipeline: Pipeline, source: Any) -> str:
+    from sluice.catalog import streams
     from sluice.sources import replication
 
+    def renewing() -> None:
+        with pipeline.catalog.begin() as transaction:
+            streams.begin_anew(transaction, source.name)
+
     where = replication.place(source)
-    made = replication.ensure(where)
+    made = replication.ensure(where, renewing)
     found = replication.health(where)
     trouble = f"; {found.trouble}" if found.trouble else ""
     slot = f"slot {where.slot} {'was made' if made else 'is there'}, {found.behind:,} bytes behind"

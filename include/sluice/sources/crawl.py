@@ -7,6 +7,7 @@ keeps it beside the rows, and it moves only when they are committed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
@@ -68,7 +69,8 @@ class _Crawling:
         state = dlt.current.resource_state()
         seen: set[str] = set()
         for item in self._crawl.items(self._since(state)):
-            key, problem = row_key(item.key, item.key.encode(errors="replace"))
+            identity = item.key or json.dumps(storable(item.record), sort_keys=True)
+            key, problem = row_key(item.key, identity.encode(errors="replace"))
             if item.record is None:
                 self._gone.add(key)
                 self._keys.pop(key, None)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 6  # of a request that could not be answered
 _FIRST, _LONGEST = 0.5, 30.0  # seconds, of the while from which the next attempt's is drawn
-_WAITS = 100  # of one request, because of limits: then somebody else may have the worker
+_WAITS = 12  # of one request, because of limits: then somebody else may have the worker
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two bytes
 _NEXT_RUN = "Nothing was changed; the next run reads again"
 
