@@ -25,7 +25,7 @@ import great_expectations  # noqa: F401  # preloaded for the children
 import pandas  # noqa: F401  # preloaded for the children
 import psycopg
 import sqlalchemy as sa
-from faults.kill_ingest import begin
+from kill_ingest import begin
 from sluice.catalog import Catalog, changes
 from sluice.embedding import open_embedder
 from sluice.errors import SluiceError
