@@ -126,6 +126,7 @@ print(json.dumps({
     "at_a_time": dag.max_active_runs,
     "tags": sorted(dag.tags),
     "schedule": dag.timetable.expression,
+    "timetable": type(dag.timetable).__name__,
 }))
 """
 
@@ -146,4 +147,42 @@ def test_a_source_may_have_a_dag_for_its_permissions_alone(tmp_path: Path) -> No
         "at_a_time": 1,
         "tags": ["office", "sluice"],
         "schedule": "*/5 * * * *",
+        "timetable": "CronDataIntervalTimetable",
     }
+
+
+LIVE = """
+import json
+from sluice.flows import ingest_dag
+from sluice.sources import Replication, SqlTable
+
+dag = ingest_dag(
+    SqlTable(
+        name="desk", url_env="DESK_URL", table="ticket", key="id", title="t", text=("b",),
+        acl_column="queue", changes=Replication(acl_tables=("queue_access",)),
+    ),
+    runbook="# Desk",
+)
+(asset,) = dag.timetable.asset_condition.objects
+(watcher,) = asset.watchers
+print(json.dumps({"tasks": dag.task_ids, "trigger": watcher.trigger.serialize()}))
+"""
+
+
+def test_a_table_that_is_followed_rings_a_dag_of_one_task_and_names_no_url() -> None:
+    """What follows it is stored for all to read: it says where the URL is."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIVE],
+        env={**os.environ, "DESK_URL": "postgresql://u:secret@h/d"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    path, arguments = seen["trigger"]
+    assert seen["tasks"] == ["live"]
+    assert path == "sluice.flows.watching.StreamTrigger"
+    assert arguments["slot"] == arguments["publication"] == "sluice_desk"
+    assert arguments["acl_tables"] == ["queue_access"]
+    assert "secret" not in done.stdout

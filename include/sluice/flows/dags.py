@@ -216,7 +216,7 @@ def source_permissions_dag(
         owner: whom to call.
     """
     name = f"{source.name}_permissions"
-    with _dag(name, source.kind, runbook, schedule, owner, _LOSS) as dag:
+    with _dag(name, source.kind, runbook, _cron(schedule), owner, _LOSS) as dag:
 
         @task(multiple_outputs=False)
         def sync() -> dict[str, int]:
@@ -236,7 +236,7 @@ def _dag(
     name: str,
     kind: str,
     runbook: str | None,
-    schedule: Any,
+    schedule: CronDataIntervalTimetable | AssetOrTimeSchedule,
     owner: str,
     params: Mapping[str, Param],
 ) -> DAG:
