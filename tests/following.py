@@ -18,7 +18,7 @@ from sluice.ingest.kit import Kit, no_connections
 from sluice.ingest.watching import watch
 from sluice.landing import Zone
 from sluice.sources import Replication, SqlTable
-from sluice.sources.replication import Place, place
+from sluice.sources.replication import Place, names, place
 
 TABLE = """
 CREATE TABLE note (id bigint PRIMARY KEY, title text NOT NULL, body text, room text NOT NULL);
@@ -40,7 +40,7 @@ class Followed:
 
     @property
     def where(self) -> Place:
-        return place(self.source)
+        return place(self.source.address, names(self.source))
 
     def execute(self, statement: str, *values: Any) -> None:
         """One transaction at the source."""

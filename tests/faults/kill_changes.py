@@ -35,7 +35,7 @@ from sluice.ingest.watching import watch
 from sluice.model import Policy
 from sluice.settings import Settings
 from sluice.sources import Replication, SqlTable
-from sluice.sources.replication import place
+from sluice.sources.replication import names, place
 from sluice.stack import postgres
 
 SOURCE = SqlTable(
@@ -78,7 +78,7 @@ class Story:
     def follow(self) -> None:
         """What the trigger does."""
         catalog = Catalog(self.settings.require("catalog_url"), self.settings.tenant)
-        watch(catalog, place(SOURCE), lambda: None, threading.Event())
+        watch(catalog, place(SOURCE.address, names(SOURCE)), lambda: None, threading.Event())
 
     def work(self) -> None:
         """What tasks do, one after the other."""

@@ -77,7 +77,7 @@ def _followed(pipeline: Pipeline, source: Any) -> str:
         with pipeline.catalog.begin() as transaction:
             streams.begin_anew(transaction, source.name)
 
-    where = replication.place(source)
+    where = replication.place(source.address, replication.names(source))
     made = replication.ensure(where, renewing)
     found = replication.health(where)
     trouble = f"; {found.trouble}" if found.trouble else ""

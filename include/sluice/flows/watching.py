@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -25,47 +25,25 @@ class StreamTrigger(BaseEventTrigger):
     Its arguments are stored for all to read: they name where the URL is, and hold none.
     """
 
-    def __init__(
-        self,
-        source: str,
-        url_env: str,
-        table: str,
-        schema: str,
-        key: str,
-        slot: str,
-        publication: str,
-        acl_tables: Sequence[str] = (),
-    ):
+    def __init__(self, url_env: str, **names: Any):
+        """``names`` are those of :func:`sluice.sources.replication.names`."""
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
-        self.arguments: dict[str, Any] = {
-            "source": source,
-            "url_env": url_env,
-            "table": table,
-            "schema": schema,
-            "key": key,
-            "slot": slot,
-            "publication": publication,
-            "acl_tables": list(acl_tables),
-        }
+        self.url_env = url_env
+        self.names = names
 
     @classmethod
     def of(cls, source: SqlTable) -> StreamTrigger:
         """The trigger that follows ``source``."""
-        name, changes = f"sluice_{source.name}", source.changes
-        return cls(
-            source=source.name,
-            url_env=str(source.url_env),
-            table=source.table,
-            schema=source.schema or "public",
-            key=source.key,
-            slot=(changes and changes.slot) or name,
-            publication=(changes and changes.publication) or name,
-            acl_tables=changes.acl_tables if changes else (),
-        )
+        from sluice.sources import replication
+
+        return cls(str(source.url_env), **replication.names(source))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Say how to make it again, elsewhere."""
-        return f"{StreamTrigger.__module__}.{StreamTrigger.__qualname__}", dict(self.arguments)
+        return f"{StreamTrigger.__module__}.{StreamTrigger.__qualname__}", {
+            "url_env": self.url_env,
+            **self.names,
+        }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ring after each batch of changes, for as long as the triggerer lives."""
@@ -73,7 +51,7 @@ class StreamTrigger(BaseEventTrigger):
         thread = threading.Thread(
             target=self._watch,
             args=[lambda: loop.call_soon_threadsafe(bell.set), stop],
-            name=f"follows {self.arguments['source']}",
+            name=f"follows {self.names['source']}",
             daemon=True,
         )
         thread.start()
@@ -81,7 +59,7 @@ class StreamTrigger(BaseEventTrigger):
             while True:
                 await bell.wait()
                 bell.clear()
-                yield TriggerEvent({"source": self.arguments["source"]})  # type: ignore[no-untyped-call]
+                yield TriggerEvent({"source": self.names["source"]})  # type: ignore[no-untyped-call]
                 await asyncio.sleep(_QUIET)
         finally:
             stop.set()
@@ -90,17 +68,17 @@ class StreamTrigger(BaseEventTrigger):
         from sluice import settings
         from sluice.catalog import Catalog
         from sluice.ingest.watching import look_after, watch
-        from sluice.sources.replication import Place
+        from sluice.sources.replication import place
+        from sluice.sources.sql_table import address_of
 
-        place = {name: each for name, each in self.arguments.items() if name != "url_env"}
         while not stop.is_set():
             try:
                 found = settings.load()
                 catalog = Catalog(found.require("catalog_url"), found.tenant)
-                where = Place(**place, url=_postgres(self.arguments["url_env"]))
+                where = place(address_of(self.url_env, self.names["source"]), self.names)
                 break
             except Exception:  # nobody is here to mend it
-                log.exception("cannot follow %s", self.arguments["source"])
+                log.exception("cannot follow %s", self.names["source"])
                 stop.wait(_CHECKUP)
         else:
             return
@@ -114,16 +92,3 @@ class StreamTrigger(BaseEventTrigger):
             watch(catalog, where, ring, stop)
         finally:
             catalog.close()
-
-
-def _postgres(url_env: str) -> str:
-    import sqlalchemy as sa
-
-    from sluice.errors import ConfigurationError
-    from sluice.settings import secret
-
-    found = secret(url_env)
-    if found is None:
-        raise ConfigurationError(f"the environment has no {url_env}")
-    url = sa.make_url(found).set(drivername="postgresql")
-    return url.render_as_string(hide_password=False)

@@ -105,16 +105,7 @@ class SqlTable:
         """The SQLAlchemy URL, wherever it is kept."""
         if self.url is not None:
             return self.url
-        from sluice.settings import secret  # pydantic, which reading a DAG file need not pay for
-
-        found = secret(str(self.url_env))
-        if found is None:
-            raise ConfigurationError(
-                f"the environment has no {self.url_env}",
-                subject=self.name,
-                cure="Set it to the SQLAlchemy URL of the database",
-            )
-        return found
+        return address_of(str(self.url_env), self.name)
 
     @property
     def required(self) -> frozenset[str]:
@@ -185,6 +176,24 @@ class SqlTable:
         """The cursor stands in for ``updated`` where it is a time."""
         value = record.get(self.cursor) if self.cursor else None
         return self.cursor if isinstance(value, str) and _parse(value) else None
+
+
+def address_of(url_env: str, name: str) -> str:
+    """Return the SQLAlchemy URL that the environment, or a secret, holds for the source ``name``.
+
+    Raises:
+        ConfigurationError: neither holds one.
+    """
+    from sluice.settings import secret  # pydantic, which reading a DAG file need not pay for
+
+    found = secret(url_env)
+    if found is None:
+        raise ConfigurationError(
+            f"the environment has no {url_env}",
+            subject=name,
+            cure="Set it to the SQLAlchemy URL of the database",
+        )
+    return found
 
 
 def _time(record: Mapping[str, Any], column: str | None, problems: list[str]) -> datetime | None:

@@ -5,7 +5,7 @@ pgoutput  what the server sends, as changes of keys
 stream    reads them, has them noted, and only then confirms them
 """
 
-from sluice.sources.replication.setup import Health, Place, ensure, health, place
+from sluice.sources.replication.setup import Health, Place, ensure, health, names, place
 from sluice.sources.replication.stream import follow
 
-__all__ = ["Health", "Place", "ensure", "follow", "health", "place"]
+__all__ = ["Health", "Place", "ensure", "follow", "health", "names", "place"]

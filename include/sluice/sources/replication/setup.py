@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -37,31 +37,42 @@ class Health:
     trouble: str | None = None  # what somebody has to see to
 
 
-def place(source: SqlTable) -> Place:
-    """Return what following ``source`` needs to know.
+def names(source: SqlTable) -> dict[str, Any]:
+    """What following ``source`` needs to know, but for the URL: the rest of a :class:`Place`.
 
     Raises:
-        ConfigurationError: the environment has no such URL, or it is not PostgreSQL's.
+        ConfigurationError: it is not one that is followed.
+    """
+    changes = source.changes
+    if changes is None:
+        raise ConfigurationError("only a table that has `changes` is followed", subject=source.name)
+    name = f"sluice_{source.name}"
+    return {
+        "source": source.name,
+        "schema": source.schema or "public",
+        "table": source.table,
+        "key": source.key,
+        "slot": changes.slot or name,
+        "publication": changes.publication or name,
+        "acl_tables": list(changes.acl_tables),
+    }
+
+
+def place(address: str, named: Mapping[str, Any]) -> Place:
+    """Return the place at ``address``, a SQLAlchemy URL.
+
+    Raises:
+        ConfigurationError: it is not PostgreSQL's.
     """
     import sqlalchemy as sa
 
-    changes = source.changes
-    url = sa.make_url(source.address)
-    if changes is None or url.get_backend_name() not in {"postgresql", "postgres"}:
+    url = sa.make_url(address)
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
         raise ConfigurationError(
-            "only a PostgreSQL table that has `changes` can be followed", subject=source.name
+            "only a PostgreSQL table can be followed", subject=str(named["source"])
         )
-    name = f"sluice_{source.name}"
-    return Place(
-        source=source.name,
-        url=url.set(drivername="postgresql").render_as_string(hide_password=False),
-        schema=source.schema or "public",
-        table=source.table,
-        key=source.key,
-        slot=changes.slot or name,
-        publication=changes.publication or name,
-        acl_tables=changes.acl_tables,
-    )
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return Place(**{**named, "acl_tables": tuple(named["acl_tables"])}, url=plain)
 
 
 def ensure(where: Place, renewing: Callable[[], object] = lambda: None) -> bool:
